@@ -1,0 +1,433 @@
+//! Deploy: approvals, channels and aliases, and what runs where.
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Approval, Ask, CHANNELS, Deployment, DeploymentState, Model, point};
+use crate::names;
+use crate::verdict::{Code, Refusal};
+
+/// `decided` of `approval.requested`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApprovalRequested {
+    /// The approval's id.
+    pub approval: String,
+    /// The version.
+    pub version: u64,
+    /// The channel it is for.
+    pub channel: String,
+    /// The digest that is to be approved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// Who asked, and so may not answer.
+    pub requester: String,
+}
+
+/// `decided` of `approval.decided`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApprovalDecided {
+    /// The approval's id.
+    pub approval: String,
+    /// The version.
+    pub version: u64,
+    /// The channel it is for.
+    pub channel: String,
+    /// The digest that was judged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// `approved` or `rejected`.
+    pub decision: String,
+    /// Who decided.
+    pub approver: String,
+}
+
+/// A version that a promotion took a channel from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Displaced {
+    /// The version.
+    pub version: u64,
+    /// What became of it: `kept`.
+    pub now: String,
+}
+
+/// `decided` of `version.promoted`: one event moves the channel, so it is never empty between.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Promoted {
+    /// The version.
+    pub version: u64,
+    /// The channel that holds it now.
+    pub channel: String,
+    /// Its digest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// The version that the channel held before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<u64>,
+    /// What it displaced.
+    pub displaced: Vec<Displaced>,
+    /// Ids of the approvals of this version for this channel.
+    pub approvals: Vec<String>,
+    /// Whether it was retired, and is in use again.
+    pub restored: bool,
+    /// Whether the version was in this channel's history before and the producer calls it a rollback.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollback_of: Option<u64>,
+}
+
+/// `decided` of `version.demoted`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Demoted {
+    /// The version.
+    pub version: u64,
+    /// The channel, which is empty now.
+    pub channel: String,
+}
+
+/// `decided` of `alias.set`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AliasSet {
+    /// The alias.
+    pub alias: String,
+    /// The version that it names now.
+    pub version: u64,
+    /// The version that it named before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<u64>,
+}
+
+/// `decided` of `alias.removed`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AliasRemoved {
+    /// The alias.
+    pub alias: String,
+    /// The version that it named.
+    pub from: u64,
+}
+
+/// `decided` of `deployment.requested`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeploymentRequested {
+    /// The deployment's id.
+    pub deployment: String,
+    /// The version.
+    pub version: u64,
+    /// Its digest: what must run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// `platform/cluster/namespace/name`.
+    pub target: String,
+}
+
+/// `decided` of `deployment.succeeded`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeploymentSucceeded {
+    /// The deployment's id.
+    pub deployment: String,
+    /// The version.
+    pub version: u64,
+    /// The deployment that had the target before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<String>,
+}
+
+/// `decided` of `deployment.failed` and `deployment.removed`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeploymentEnded {
+    /// The deployment's id.
+    pub deployment: String,
+    /// The version.
+    pub version: u64,
+}
+
+#[derive(Deserialize)]
+struct ApprovalRequestData {
+    approval: String,
+    channel: String,
+    #[serde(default)]
+    digest: Option<String>,
+    #[serde(default)]
+    requester: Option<Person>,
+}
+
+#[derive(Deserialize)]
+struct Person {
+    id: String,
+}
+
+#[derive(Deserialize)]
+struct ApprovalDecisionData {
+    approval: String,
+    decision: String,
+    #[serde(default)]
+    digest: Option<String>,
+    approver: Person,
+}
+
+#[derive(Deserialize)]
+struct ChannelData {
+    channel: String,
+    #[serde(default)]
+    rollback: bool,
+}
+
+#[derive(Deserialize)]
+struct AliasData {
+    alias: String,
+}
+
+#[derive(Deserialize)]
+struct DeploymentData {
+    deployment: String,
+}
+
+#[derive(Deserialize)]
+struct DeploymentRequestData {
+    deployment: String,
+    target: Target,
+    #[serde(default)]
+    channel: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Target {
+    platform: String,
+    #[serde(default)]
+    cluster: String,
+    #[serde(default)]
+    namespace: String,
+    name: String,
+}
+
+fn digest_of(model: &Model, version: u64) -> Option<String> {
+    model.version(version)?.digest.as_deref().map(Into::into)
+}
+
+fn check_channel(channel: &str) -> Result<(), Refusal> {
+    if CHANNELS.contains(&channel) {
+        return Ok(());
+    }
+    Err(Refusal::new(Code::UnknownChannel, format!("there is no channel `{channel}`"), "use one of the channels").allow(CHANNELS))
+}
+
+fn check_digest(model: &Model, version: u64, named: Option<&str>) -> Result<(), Refusal> {
+    let held = digest_of(model, version);
+    match named {
+        Some(named) if held.as_deref() != Some(named) => {
+            let message = format!("version {version} has the digest {}, not {named}", held.as_deref().unwrap_or("none"));
+            Err(Refusal::new(Code::DigestMismatch, message, "look at what you mean to approve: these are other bytes").on(model.summary()))
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(crate) fn request_approval(ask: &Ask<'_>) -> Result<ApprovalRequested, Refusal> {
+    let (model, version) = ask.version()?;
+    let data: ApprovalRequestData = ask.data()?;
+    check_channel(&data.channel)?;
+    check_digest(model, version, data.digest.as_deref())?;
+    if model.approvals.iter().any(|a| *a.id == *data.approval) {
+        let message = format!("the approval `{}` was requested before", data.approval);
+        return Err(Refusal::new(Code::NoChange, message, "give a new request an id of its own").on(model.summary()));
+    }
+    let requester = data.requester.map_or_else(|| ask.actor(), |p| p.id);
+    Ok(ApprovalRequested { approval: data.approval, version, channel: data.channel, digest: digest_of(model, version), requester })
+}
+
+pub(crate) fn evolve_approval_requested(model: &mut Model, d: &ApprovalRequested) {
+    model.approvals.push(Approval {
+        id: d.approval.as_str().into(),
+        version: d.version,
+        channel: d.channel.as_str().into(),
+        requester: d.requester.as_str().into(),
+        approved: None,
+    });
+}
+
+pub(crate) fn decide_approval(ask: &Ask<'_>) -> Result<ApprovalDecided, Refusal> {
+    let model = ask.model()?;
+    let data: ApprovalDecisionData = ask.data()?;
+    let open = || model.approvals.iter().filter(|a| a.approved.is_none()).map(|a| format!("decide {}", a.id)).take(20);
+    let illegal =
+        |message: String, remedy: &str| Err(Refusal::new(Code::IllegalTransition, message, remedy).on(model.summary()).allow(open()));
+    let Some(approval) = model.approvals.iter().find(|a| *a.id == *data.approval) else {
+        return illegal(format!("no approval `{}` was requested", data.approval), "request it first");
+    };
+    if approval.approved.is_some() {
+        return illegal(format!("the approval `{}` is decided already", data.approval), "request another one");
+    }
+    ask.same_version(model, approval.version)?;
+    check_digest(model, approval.version, data.digest.as_deref())?;
+    let author = model.version(approval.version).map_or("", |v| &v.author);
+    let same = |other: &str| other == data.approver.id || other.strip_prefix("unverified:") == Some(&data.approver.id);
+    if same(&approval.requester) || same(author) {
+        let message = format!("`{}` asked for this approval, or registered the version", data.approver.id);
+        return Err(Refusal::new(Code::SelfApproval, message, "let somebody else decide").on(model.summary()));
+    }
+    Ok(ApprovalDecided {
+        approval: data.approval,
+        version: approval.version,
+        channel: approval.channel.to_string(),
+        digest: digest_of(model, approval.version),
+        decision: data.decision,
+        approver: data.approver.id,
+    })
+}
+
+pub(crate) fn evolve_approval_decided(model: &mut Model, d: &ApprovalDecided) {
+    if let Some(approval) = model.approvals.iter_mut().find(|a| *a.id == *d.approval) {
+        approval.approved = Some(d.decision == "approved");
+    }
+}
+
+pub(crate) fn promote(ask: &Ask<'_>) -> Result<Promoted, Refusal> {
+    let (model, version) = ask.version()?;
+    let data: ChannelData = ask.data()?;
+    check_channel(&data.channel)?;
+    let from = model.channel(&data.channel);
+    if from == Some(version) {
+        let message = format!("the channel `{}` holds version {version} already", data.channel);
+        return Err(Refusal::new(Code::NoChange, message, "nothing is left to do").on(model.summary()));
+    }
+    if data.rollback && from.is_none() {
+        let message = format!("the channel `{}` holds no version that could be rolled back", data.channel);
+        return Err(Refusal::new(Code::IllegalTransition, message, "promote without `rollback`").on(model.summary()));
+    }
+    let granted = |a: &&Approval| a.version == version && *a.channel == *data.channel && a.approved == Some(true);
+    Ok(Promoted {
+        version,
+        digest: digest_of(model, version),
+        from,
+        displaced: from.map(|version| Displaced { version, now: "kept".into() }).into_iter().collect(),
+        approvals: model.approvals.iter().filter(granted).map(|a| a.id.to_string()).collect(),
+        restored: model.version(version).is_some_and(|v| v.retired),
+        rollback_of: from.filter(|_| data.rollback),
+        channel: data.channel,
+    })
+}
+
+pub(crate) fn evolve_promoted(model: &mut Model, d: &Promoted) {
+    point(&mut model.channels, &d.channel, d.version);
+    if let Some(version) = usize::try_from(d.version).ok().and_then(|n| model.versions.get_mut(n.checked_sub(1)?)) {
+        version.retired = false;
+    }
+}
+
+pub(crate) fn demote(ask: &Ask<'_>) -> Result<Demoted, Refusal> {
+    let (model, version) = ask.version()?;
+    let data: ChannelData = ask.data()?;
+    check_channel(&data.channel)?;
+    if model.channel(&data.channel) != Some(version) {
+        let message = format!("the channel `{}` does not hold version {version}", data.channel);
+        let held = model.channels.iter().map(|c| format!("demote version {} from {}", c.version, c.name));
+        return Err(Refusal::new(Code::IllegalTransition, message, "name the version that the channel holds")
+            .on(model.summary())
+            .allow(held));
+    }
+    Ok(Demoted { version, channel: data.channel })
+}
+
+pub(crate) fn set_alias(ask: &Ask<'_>) -> Result<AliasSet, Refusal> {
+    let (model, version) = ask.version()?;
+    let AliasData { alias } = ask.data()?;
+    names::name("alias", &alias).map_err(|e| Refusal::new(Code::SchemaViolation, e.to_string(), "choose another alias"))?;
+    let from = model.alias(&alias);
+    if from == Some(version) {
+        let message = format!("the alias `{alias}` names version {version} already");
+        return Err(Refusal::new(Code::NoChange, message, "nothing is left to do").on(model.summary()));
+    }
+    Ok(AliasSet { alias, version, from })
+}
+
+pub(crate) fn remove_alias(ask: &Ask<'_>) -> Result<AliasRemoved, Refusal> {
+    let model = ask.model()?;
+    let AliasData { alias } = ask.data()?;
+    let Some(from) = model.alias(&alias) else {
+        let known = model.aliases.iter().map(|a| a.name.to_string()).take(20);
+        return Err(Refusal::new(Code::UnknownAlias, format!("there is no alias `{alias}`"), "name one that is there")
+            .on(model.summary())
+            .allow(known));
+    };
+    ask.same_version(model, from)?;
+    Ok(AliasRemoved { alias, from })
+}
+
+pub(crate) fn find_deployment<'a>(model: &'a Model, id: &str) -> Result<&'a Deployment, Refusal> {
+    model.deployments.iter().find(|d| *d.id == *id).ok_or_else(|| {
+        Refusal::new(Code::IllegalTransition, format!("no deployment `{id}` was requested"), "send deployment.requested first")
+            .on(model.summary())
+    })
+}
+
+pub(crate) fn request_deployment(ask: &Ask<'_>) -> Result<DeploymentRequested, Refusal> {
+    let (model, version) = ask.version()?;
+    let data: DeploymentRequestData = ask.data()?;
+    if model.deployments.iter().any(|d| *d.id == *data.deployment) {
+        let message = format!("the deployment `{}` was requested before", data.deployment);
+        return Err(Refusal::new(Code::NoChange, message, "give a new deployment an id of its own").on(model.summary()));
+    }
+    if let Some(channel) = &data.channel {
+        check_channel(channel)?;
+        if model.channel(channel) != Some(version) {
+            let message = format!("the target serves the channel `{channel}`, which does not hold version {version}");
+            return Err(Refusal::new(Code::IllegalTransition, message, "promote the version to that channel first, or name no channel")
+                .on(model.summary()));
+        }
+    }
+    let Target { platform, cluster, namespace, name } = data.target;
+    let target = format!("{platform}/{cluster}/{namespace}/{name}");
+    Ok(DeploymentRequested { deployment: data.deployment, version, digest: digest_of(model, version), target })
+}
+
+pub(crate) fn evolve_deployment_requested(model: &mut Model, d: &DeploymentRequested) {
+    model.deployments.push(Deployment {
+        id: d.deployment.as_str().into(),
+        version: d.version,
+        target: d.target.as_str().into(),
+        state: DeploymentState::Requested,
+    });
+}
+
+/// The deployment that the data names, if it is in one of these states.
+fn deployment_in<'a>(ask: &Ask<'a>, states: &[DeploymentState]) -> Result<(&'a Model, &'a Deployment), Refusal> {
+    let model = ask.model()?;
+    let data: DeploymentData = ask.data()?;
+    let deployment = find_deployment(model, &data.deployment)?;
+    ask.same_version(model, deployment.version)?;
+    if states.contains(&deployment.state) {
+        return Ok((model, deployment));
+    }
+    let message = format!("the deployment `{}` is {:?}", deployment.id, deployment.state).to_lowercase();
+    Err(Refusal::new(Code::IllegalTransition, message, "request a new deployment").on(model.summary()))
+}
+
+pub(crate) fn deployed(ask: &Ask<'_>) -> Result<DeploymentSucceeded, Refusal> {
+    let (model, deployment) = deployment_in(ask, &[DeploymentState::Requested])?;
+    let replaced = model.deployments.iter().find(|d| d.target == deployment.target && d.state == DeploymentState::Active);
+    Ok(DeploymentSucceeded {
+        deployment: deployment.id.to_string(),
+        version: deployment.version,
+        replaces: replaced.map(|d| d.id.to_string()),
+    })
+}
+
+pub(crate) fn evolve_deployed(model: &mut Model, d: &DeploymentSucceeded) {
+    if let Some(replaced) = &d.replaces {
+        evolve_deployment(model, replaced, DeploymentState::Superseded);
+    }
+    evolve_deployment(model, &d.deployment, DeploymentState::Active);
+}
+
+pub(crate) fn deployment_failed(ask: &Ask<'_>) -> Result<DeploymentEnded, Refusal> {
+    let (_, deployment) = deployment_in(ask, &[DeploymentState::Requested])?;
+    Ok(DeploymentEnded { deployment: deployment.id.to_string(), version: deployment.version })
+}
+
+pub(crate) fn deployment_removed(ask: &Ask<'_>) -> Result<DeploymentEnded, Refusal> {
+    let (_, deployment) = deployment_in(ask, &[DeploymentState::Requested, DeploymentState::Active])?;
+    Ok(DeploymentEnded { deployment: deployment.id.to_string(), version: deployment.version })
+}
+
+pub(crate) fn evolve_deployment(model: &mut Model, id: &str, state: DeploymentState) {
+    if let Some(deployment) = model.deployments.iter_mut().find(|d| *d.id == *id) {
+        deployment.state = state;
+    }
+}

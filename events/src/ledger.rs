@@ -1,0 +1,406 @@
+//! One partition: the fold of its journal under rule R, and the judging of what is proposed next.
+//!
+//! [`Ledger::apply`] is the fold. [`Overlay`] judges a batch on top of it without touching it: what
+//! it decides is thrown away, and counts only once it is read back from the journal.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::RULES;
+use crate::design::{Opened, Refused};
+use crate::kind::Kind;
+use crate::model::{self, Ask, Decided, Model, RECENT_MAX, Seen};
+use crate::names::{Key, partition_of};
+use crate::proposal::{Proposal, Unreadable};
+use crate::record::{Corrupt, Hash, Record, View, join_value};
+use crate::rule::{self, Judged, Rule};
+use crate::submission::Submission;
+use crate::time::Timestamp;
+use crate::verdict::{Code, Outcome, Place, Refusal, Verdict};
+
+/// How many event ids a partition remembers, to answer a retry.
+pub const WINDOW_MAX: usize = 262_144;
+/// The source of the engine's own events.
+pub const SOURCE: &str = "/annals";
+
+/// The folded state of one partition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ledger {
+    /// Which partition.
+    pub partition: u32,
+    /// Of how many; 0 until `journal.opened` is folded.
+    pub partitions: u32,
+    rule: Rule,
+    last_src: Option<u64>,
+    recorded: Timestamp,
+    models: HashMap<Key, Arc<Model>>,
+    window: Window,
+}
+
+/// Why a fold stops: a person must look.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Halt {
+    /// The chain contradicts itself.
+    #[error(transparent)]
+    Rule(#[from] rule::Halt),
+    /// A record that was never ours.
+    #[error("a record behind seq {after:?} is not one of ours: {source}")]
+    Corrupt {
+        /// The last good record.
+        after: Option<u64>,
+        /// What is wrong with it.
+        source: Corrupt,
+    },
+    /// A record of rules that this build does not know.
+    #[error("seq {seq} was judged by rules {rules}, and this build knows {RULES}: start a newer build")]
+    UnknownRules {
+        /// The place.
+        seq: u64,
+        /// The rules' version.
+        rules: u32,
+    },
+}
+
+impl Ledger {
+    /// The state before the first record.
+    #[must_use]
+    pub fn new(partition: u32) -> Self {
+        Self {
+            partition,
+            partitions: 0,
+            rule: Rule::default(),
+            last_src: None,
+            recorded: Timestamp(0),
+            models: HashMap::new(),
+            window: Window::default(),
+        }
+    }
+
+    /// Folds the next record of the log.
+    ///
+    /// # Errors
+    /// [`Halt`] where the log cannot be trusted; the ledger stays where it was.
+    pub fn apply(&mut self, record: &Record) -> Result<Judged, Halt> {
+        let after = self.rule.last_seq();
+        let corrupt = |source| Halt::Corrupt { after, source };
+        let view = record.view().map_err(corrupt)?;
+        self.apply_view(&view, record.hash()).map(|(judged, _)| judged)
+    }
+
+    /// Folds a record that was read already, and returns its decision if it was accepted.
+    ///
+    /// # Errors
+    /// As [`Ledger::apply`].
+    pub fn apply_view(&mut self, view: &View<'_>, hash: Hash) -> Result<(Judged, Option<Decided>), Halt> {
+        if view.rules > RULES {
+            return Err(Halt::UnknownRules { seq: view.seq, rules: view.rules });
+        }
+        let after = self.rule.last_seq();
+        if view.seq != self.rule.next_seq() {
+            return Ok((self.rule.judge(view.seq, view.prevhash, hash)?, None));
+        }
+        let decided = Decided::parse(view.kind, view.decided).map_err(|source| Halt::Corrupt { after, source })?;
+        let judged = self.rule.judge(view.seq, view.prevhash, hash)?;
+        self.last_src = view.src.or(self.last_src);
+        self.recorded = view.recorded;
+        match &decided {
+            Decided::JournalOpened(opened) => self.partitions = opened.partitions,
+            Decided::ProposalRefused(_) => {}
+            _ => {
+                let seen = seen(view, decided.version());
+                match self.models.get_mut(view.key) {
+                    Some(model) => evolve(Arc::make_mut(model), &decided, view.actor, seen),
+                    None => {
+                        let mut model = Model::default();
+                        evolve(&mut model, &decided, view.actor, seen);
+                        let key = Key::parse(view.key).map_err(|e| Halt::Corrupt { after, source: Corrupt(e.to_string()) })?;
+                        self.models.insert(key, Arc::new(model));
+                    }
+                }
+                self.window.remember(seen);
+            }
+        }
+        Ok((judged, Some(decided)))
+    }
+
+    /// The last accepted place; `None` in an empty journal.
+    #[must_use]
+    pub fn last_seq(&self) -> Option<u64> {
+        self.rule.last_seq()
+    }
+
+    /// The hash at that place.
+    #[must_use]
+    pub fn last_hash(&self) -> Hash {
+        self.rule.last_hash()
+    }
+
+    /// The proposal that the last accepted record came from: judging goes on behind it.
+    #[must_use]
+    pub fn last_src(&self) -> Option<u64> {
+        self.last_src
+    }
+
+    /// The time of the last accepted record.
+    #[must_use]
+    pub fn recorded(&self) -> Timestamp {
+        self.recorded
+    }
+
+    /// A model's state.
+    #[must_use]
+    pub fn model(&self, key: &str) -> Option<&Arc<Model>> {
+        self.models.get(key)
+    }
+
+    /// How many models the partition has.
+    #[must_use]
+    pub fn models(&self) -> usize {
+        self.models.len()
+    }
+
+    /// Begins to judge a batch on top of this state.
+    #[must_use]
+    pub fn overlay(&self) -> Overlay<'_> {
+        Overlay {
+            base: self,
+            next_seq: self.rule.next_seq(),
+            last_hash: self.rule.last_hash(),
+            recorded: self.recorded,
+            models: HashMap::new(),
+            seen: HashMap::new(),
+        }
+    }
+}
+
+fn seen(view: &View<'_>, version: Option<u64>) -> Seen {
+    Seen { id: id_digest(view.source, view.id), content: view.content_digest, seq: view.seq, modelseq: view.modelseq, version }
+}
+
+fn evolve(model: &mut Model, decided: &Decided, actor: &str, seen: Seen) {
+    model.evolve(decided, actor);
+    model.modelseq = seen.modelseq;
+    if model.recent.len() == RECENT_MAX {
+        model.recent.remove(0);
+    }
+    model.recent.push(seen);
+}
+
+/// First 128 bits of SHA-256 over source, a zero byte and id.
+fn id_digest(source: &str, id: &str) -> u128 {
+    let mut hasher = Sha256::new();
+    hasher.update(source);
+    hasher.update([0]);
+    hasher.update(id);
+    let digest: [u8; 32] = hasher.finalize().into();
+    u128::from_be_bytes(*digest.first_chunk().expect("32 bytes hold 16"))
+}
+
+/// The ids that were accepted last, so that a retry gets the first outcome.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Window {
+    seen: HashMap<u128, Seen>,
+    order: VecDeque<u128>,
+}
+
+impl Window {
+    fn remember(&mut self, seen: Seen) {
+        if self.order.len() == WINDOW_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.seen.remove(&oldest);
+        }
+        self.order.push_back(seen.id);
+        self.seen.insert(seen.id, seen);
+    }
+}
+
+/// A batch being judged: the ledger as it would be if the batch were in the journal.
+pub struct Overlay<'a> {
+    base: &'a Ledger,
+    next_seq: u64,
+    last_hash: Hash,
+    recorded: Timestamp,
+    models: HashMap<Key, Model>,
+    seen: HashMap<u128, Seen>,
+}
+
+impl Overlay<'_> {
+    /// Judges one proposal: the verdict, and the record to append if there is one. A refusal that
+    /// matters has a record too.
+    pub fn judge(&mut self, src: u64, at: Timestamp, submission: &Submission) -> (Verdict, Option<Record>) {
+        let proposal = match Proposal::read(submission) {
+            Ok(proposal) => proposal,
+            Err(Unreadable { id, source, refusal }) => return (Verdict { src, id, source, outcome: Outcome::Malformed(refusal) }, None),
+        };
+        let (outcome, record) = self.judge_proposal(src, at, &proposal);
+        (Verdict { src, id: proposal.id, source: proposal.source, outcome }, record)
+    }
+
+    fn judge_proposal(&mut self, src: u64, at: Timestamp, proposal: &Proposal) -> (Outcome, Option<Record>) {
+        if let Err(refusal) = self.check_partition(proposal) {
+            return (Outcome::Refused(refusal), None);
+        }
+        let id = id_digest(&proposal.source, &proposal.id);
+        let content = proposal.content_digest();
+        if let Some(seen) = self.seen_before(&proposal.key, id) {
+            let outcome =
+                if seen.content == content { Outcome::Duplicate(seen.place()) } else { Outcome::Refused(id_conflict(proposal, seen)) };
+            return (outcome, None);
+        }
+        let existing = self.models.get(&proposal.key).or_else(|| self.base.model(proposal.key.as_str()).map(Arc::as_ref));
+        let actor = model::actor(proposal);
+        let ask = Ask { proposal, existing, at };
+        match model::decide(&ask) {
+            Ok(decided) => {
+                let mut evolved = existing.cloned().unwrap_or_default();
+                let place = Place { seq: self.next_seq, modelseq: evolved.modelseq + 1, version: decided.version() };
+                let record = self.record(src, at, proposal, content, &decided, place.modelseq);
+                let seen = Seen { id, content, seq: place.seq, modelseq: place.modelseq, version: place.version };
+                evolve(&mut evolved, &decided, &actor, seen);
+                self.models.insert(proposal.key.clone(), evolved);
+                self.seen.insert(id, seen);
+                (Outcome::Accepted(place), Some(record))
+            }
+            Err(refusal) => {
+                let modelseq = existing.map_or(0, |m| m.modelseq);
+                let record = model::refusal_matters(proposal.kind).then(|| {
+                    let decided = Decided::ProposalRefused(Refused {
+                        id: proposal.id.clone(),
+                        source: proposal.source.clone(),
+                        kind: proposal.kind.name().into(),
+                        code: refusal.code,
+                        message: refusal.message.clone(),
+                    });
+                    self.record(src, at, proposal, content, &decided, modelseq)
+                });
+                (Outcome::Refused(refusal), record)
+            }
+        }
+    }
+
+    /// A model in two partitions would be decided twice.
+    fn check_partition(&self, proposal: &Proposal) -> Result<(), Refusal> {
+        let right = partition_of(proposal.key.as_str(), self.base.partitions.max(1));
+        if right == self.base.partition {
+            return Ok(());
+        }
+        let message = format!("the key `{}` belongs into partition {right}, and the message is in {}", proposal.key, self.base.partition);
+        Err(Refusal::new(Code::WrongPartition, message, "set `partitioner=murmur2_random` in librdkafka clients; Java's default is right"))
+    }
+
+    fn seen_before(&self, key: &Key, id: u128) -> Option<Seen> {
+        let in_model = || self.base.model(key.as_str())?.recent.iter().find(|s| s.id == id);
+        self.seen.get(&id).or_else(|| self.base.window.seen.get(&id)).or_else(in_model).copied()
+    }
+
+    /// Builds the record and moves the head of the chain onto it.
+    fn record(&mut self, src: u64, at: Timestamp, proposal: &Proposal, content: u128, decided: &Decided, modelseq: u64) -> Record {
+        self.recorded = self.recorded.max(at);
+        let refused = matches!(decided, Decided::ProposalRefused(_));
+        let subject = match decided.version() {
+            Some(version) => format!("{}/{version}", proposal.key),
+            _ if refused => proposal.subject(),
+            _ => proposal.key.to_string(),
+        };
+        let own_id = format!("refused-{}-{src}", self.base.partition);
+        let (id, source, kind) = if refused {
+            (own_id.as_str(), SOURCE, Kind::ProposalRefused)
+        } else {
+            (proposal.id.as_str(), proposal.source.as_str(), proposal.kind)
+        };
+        let attributes = Attributes {
+            id,
+            source,
+            kind,
+            subject: &subject,
+            time: proposal.time.as_deref(),
+            actor: &model::actor(proposal),
+            content,
+            seq: self.next_seq,
+            modelseq,
+            src: Some(src),
+            recorded: self.recorded,
+            prevhash: self.last_hash,
+        };
+        let record = build(
+            proposal.key.as_str(),
+            &attributes,
+            &proposal.extensions.iter().map(|(n, v)| (format!("ce_{n}"), v.as_str())).collect::<Vec<_>>(),
+            &proposal.data,
+            decided,
+        );
+        self.next_seq += 1;
+        self.last_hash = record.hash();
+        record
+    }
+}
+
+fn id_conflict(proposal: &Proposal, seen: Seen) -> Refusal {
+    let message = format!("the id `{}` was accepted before, at seq {}, with other content", proposal.id, seen.seq);
+    Refusal::new(Code::IdConflict, message, "give every proposal an id of its own, and a retry the same bytes")
+}
+
+struct Attributes<'a> {
+    id: &'a str,
+    source: &'a str,
+    kind: Kind,
+    subject: &'a str,
+    time: Option<&'a str>,
+    actor: &'a str,
+    content: u128,
+    seq: u64,
+    modelseq: u64,
+    src: Option<u64>,
+    recorded: Timestamp,
+    prevhash: Hash,
+}
+
+fn build(key: &str, a: &Attributes<'_>, extensions: &[(String, &str)], data: &str, decided: &Decided) -> Record {
+    let (content, seq, modelseq) = (format!("{:032x}", a.content), a.seq.to_string(), a.modelseq.to_string());
+    let (src, recorded, prevhash, rules) =
+        (a.src.map(|s| s.to_string()), a.recorded.to_string(), a.prevhash.to_string(), RULES.to_string());
+    let mut headers: Vec<(&str, &str)> = vec![
+        ("ce_specversion", "1.0"),
+        ("ce_id", a.id),
+        ("ce_source", a.source),
+        ("ce_type", a.kind.name()),
+        ("ce_subject", a.subject),
+        ("ce_actor", a.actor),
+        ("ce_contentdigest", &content),
+        ("ce_seq", &seq),
+        ("ce_modelseq", &modelseq),
+        ("ce_recordedtime", &recorded),
+        ("ce_rules", &rules),
+        ("ce_prevhash", &prevhash),
+    ];
+    headers.extend(src.as_deref().map(|src| ("ce_src", src)));
+    headers.extend(a.time.map(|time| ("ce_time", time)));
+    headers.extend(extensions.iter().map(|(name, value)| (name.as_str(), *value)));
+    let decided = serde_json::to_string(decided).expect("a decision is strings, integers and lists of them");
+    Record::build(key, &mut headers, join_value(data, &decided).as_bytes())
+}
+
+/// The record that opens a partition's journal: `seq` 0, written once, by whoever makes the journal.
+#[must_use]
+pub fn opening(partition: u32, partitions: u32, at: Timestamp) -> Record {
+    let key = Key::control(partition);
+    let attributes = Attributes {
+        id: &format!("opened-{partition}"),
+        source: SOURCE,
+        kind: Kind::JournalOpened,
+        subject: key.as_str(),
+        time: None,
+        actor: "annals",
+        content: 0,
+        seq: 0,
+        modelseq: 0,
+        src: None,
+        recorded: at,
+        prevhash: Hash::default(),
+    };
+    build(key.as_str(), &attributes, &[], "{}", &Decided::JournalOpened(Opened { generation: 1, partitions }))
+}

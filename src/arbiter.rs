@@ -1,0 +1,427 @@
+//! The arbiter of one partition: owns it, folds its journal, judges proposals, answers on read-back.
+//!
+//! A state machine without a thread or a clock of its own: [`Arbiter::step`] does the next thing, so
+//! that a simulation can stop it between any two. `engine.md` §4 is its life.
+
+pub mod door;
+pub mod snapshot;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use annals_events::ledger::{self, Ledger};
+use annals_events::model::Decided;
+use annals_events::record::{Hash, Record, View};
+use annals_events::rule::Judged;
+use annals_events::verdict::Verdict;
+
+use crate::journal::{AppendError, Batch, Claim, ClaimError, Journal, Located, ReadError};
+use snapshot::{Snapshot, Snapshots};
+
+/// Most proposals in one transaction.
+pub const BATCH_MAX: usize = 500;
+/// Most records read at once.
+const CHUNK_MAX: usize = 2_000;
+/// A snapshot is due after this many events.
+pub const SNAPSHOT_EVENTS: u64 = 100_000;
+
+/// Who hears what became of proposals. Told once per accepted event and told verdict, in order.
+pub trait Listener: Send {
+    /// An event was read back from the journal and passed rule R.
+    fn accepted(&mut self, located: &Located, view: &View<'_>, decided: &Decided);
+    /// A verdict was read back.
+    fn told(&mut self, verdict: &Verdict);
+    /// The ledger moved on, or the arbiter's state changed.
+    fn moved(&mut self, ledger: &Ledger, status: &Status);
+}
+
+/// What an arbiter is doing, as `doctor` shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// Folding, without owning the partition.
+    Standby,
+    /// Has claimed the partition and folds what is left.
+    Folding,
+    /// Owns the partition and judges.
+    Owner,
+    /// Could not go on for now, and tries again.
+    Troubled(String),
+    /// Stopped for good: a person must look.
+    Halted(String),
+}
+
+/// What a step led to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Something was done: step again.
+    Worked,
+    /// Nothing to do until the journal has something new.
+    Idle,
+    /// Something failed: step again after a pause.
+    Troubled,
+    /// It will not go on.
+    Halted,
+}
+
+/// Counts since the start, for `/metrics`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Records that rule R dropped as copies.
+    pub duplicates: u64,
+    /// Records that rule R dropped as orphans.
+    pub orphans: u64,
+    /// Times that the claim was lost or given up.
+    pub claims_lost: u64,
+    /// Transactions committed.
+    pub commits: u64,
+}
+
+/// What is broken on purpose, to show that the simulation notices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Mutant {
+    /// Nothing: the real thing.
+    #[default]
+    None,
+    /// Every record in the log counts as an event.
+    RuleOff,
+    /// Answers when the batch is appended, not when it is read back.
+    AnswersEarly,
+    /// Resumes behind the last proposal that it took, not behind the journal's last `src`.
+    StoredOffset,
+    /// Lets the arbiter's own clock into a decision.
+    Clock,
+}
+
+enum Phase {
+    Standby,
+    Folding { claim: Box<dyn Claim>, end: u64 },
+    Ready { claim: Box<dyn Claim> },
+    Appended { claim: Box<dyn Claim>, last_seq: Option<u64>, refusals: bool },
+    Committed { claim: Box<dyn Claim>, last_seq: Option<u64>, refusals: bool },
+    Halted,
+}
+
+/// See the module.
+pub struct Arbiter {
+    journal: Arc<dyn Journal>,
+    partition: u32,
+    ledger: Ledger,
+    phase: Phase,
+    wanted: bool,
+    offset: u64,
+    verdict_cursor: u64,
+    next_src: u64,
+    /// What was written and not yet read back: anything else that appears is looked at closely.
+    written: HashSet<Hash>,
+    listener: Box<dyn Listener>,
+    snapshots: Arc<dyn Snapshots>,
+    snapshot_seq: u64,
+    counts: Counts,
+    mutant: Mutant,
+    clock: i64,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Trouble {
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error(transparent)]
+    Claim(#[from] ClaimError),
+    #[error(transparent)]
+    Append(#[from] AppendError),
+    #[error(transparent)]
+    Halt(#[from] ledger::Halt),
+    #[error("{0}")]
+    Stop(String),
+}
+
+impl Trouble {
+    fn is_final(&self) -> bool {
+        match self {
+            Self::Halt(_) | Self::Stop(_) | Self::Read(ReadError::Corrupt(_)) => true,
+            Self::Read(ReadError::Unavailable(_)) | Self::Claim(_) | Self::Append(_) => false,
+        }
+    }
+}
+
+impl Arbiter {
+    /// An arbiter that owns nothing yet; it begins at the newest snapshot that the journal confirms.
+    #[must_use]
+    pub fn new(journal: Arc<dyn Journal>, partition: u32, listener: Box<dyn Listener>, snapshots: Arc<dyn Snapshots>) -> Self {
+        let start = snapshot::load(&*journal, &*snapshots, partition).unwrap_or_else(|| Snapshot::beginning(partition));
+        Self {
+            snapshot_seq: start.ledger.last_seq().unwrap_or(0),
+            journal,
+            partition,
+            ledger: start.ledger,
+            phase: Phase::Standby,
+            wanted: false,
+            offset: start.offset,
+            verdict_cursor: 0,
+            next_src: 0,
+            written: HashSet::new(),
+            listener,
+            snapshots,
+            counts: Counts::default(),
+            mutant: Mutant::None,
+            clock: 0,
+        }
+    }
+
+    /// Breaks it on purpose.
+    #[cfg(test)]
+    pub(crate) fn mutate(&mut self, mutant: Mutant, clock: i64) {
+        self.mutant = mutant;
+        self.clock = clock;
+    }
+
+    /// Says whether the partition is to be owned: always when embedded, by the group on Kafka.
+    pub fn want(&mut self, owned: bool) {
+        self.wanted = owned;
+        if !owned && !matches!(self.phase, Phase::Halted) {
+            self.step_down();
+        }
+    }
+
+    /// The folded state.
+    #[must_use]
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// Counts since the start.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Where the fold is in the log.
+    #[must_use]
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Does the next thing. Never blocks for longer than the journal's own calls do.
+    pub fn step(&mut self) -> Step {
+        match self.advance() {
+            Ok(step) => step,
+            Err(trouble) => self.trouble(&trouble),
+        }
+    }
+
+    /// Blocks until there may be something to do.
+    pub fn wait(&self, idle_max: Duration) {
+        self.journal.wait(self.partition, idle_max);
+    }
+
+    fn trouble(&mut self, trouble: &Trouble) -> Step {
+        let partition = self.partition;
+        if trouble.is_final() {
+            tracing::error!(partition, "partition halted: {trouble}");
+            self.phase = Phase::Halted;
+            self.listener.moved(&self.ledger, &Status::Halted(trouble.to_string()));
+            return Step::Halted;
+        }
+        tracing::warn!(partition, "partition given up for now: {trouble}");
+        self.step_down();
+        self.listener.moved(&self.ledger, &Status::Troubled(trouble.to_string()));
+        Step::Troubled
+    }
+
+    /// Drops the claim and what was decided on top of the ledger. The ledger itself is only ever
+    /// what the journal says, so it stays.
+    fn step_down(&mut self) {
+        if !matches!(self.phase, Phase::Standby) {
+            self.counts.claims_lost += 1;
+        }
+        self.phase = Phase::Standby;
+        self.written.clear();
+    }
+
+    fn advance(&mut self) -> Result<Step, Trouble> {
+        match std::mem::replace(&mut self.phase, Phase::Standby) {
+            Phase::Standby if self.wanted => self.claim(),
+            Phase::Standby => self.stand_by(),
+            Phase::Folding { claim, end } => self.fold(claim, end),
+            Phase::Ready { claim } => self.judge(claim),
+            Phase::Appended { mut claim, last_seq, refusals } => {
+                claim.commit()?;
+                self.counts.commits += 1;
+                self.phase = Phase::Committed { claim, last_seq, refusals };
+                Ok(Step::Worked)
+            }
+            Phase::Committed { claim, last_seq, refusals } => self.read_back(claim, last_seq, refusals),
+            Phase::Halted => {
+                self.phase = Phase::Halted;
+                Ok(Step::Halted)
+            }
+        }
+    }
+
+    fn stand_by(&mut self) -> Result<Step, Trouble> {
+        let read = self.read_records()? + self.read_verdicts()?;
+        self.listener.moved(&self.ledger, &Status::Standby);
+        Ok(if read == 0 { Step::Idle } else { Step::Worked })
+    }
+
+    /// Fences first, then looks where the journal ends: nothing can be added behind our back then.
+    fn claim(&mut self) -> Result<Step, Trouble> {
+        let claim = self.journal.claim(self.partition)?;
+        let end = self.journal.end(self.partition)?;
+        self.phase = Phase::Folding { claim, end };
+        self.listener.moved(&self.ledger, &Status::Folding);
+        Ok(Step::Worked)
+    }
+
+    fn fold(&mut self, claim: Box<dyn Claim>, end: u64) -> Result<Step, Trouble> {
+        let read = self.read_records()?;
+        if self.offset < end && read > 0 {
+            self.phase = Phase::Folding { claim, end };
+            return Ok(Step::Worked);
+        }
+        if self.offset < end {
+            return Err(Trouble::Stop(format!("the journal ends at offset {} although it had records up to {end}", self.offset)));
+        }
+        if self.ledger.last_seq().is_none() {
+            return Err(Trouble::Stop("the journal is empty: not even its opening record is there; restore it from a backup".into()));
+        }
+        // the journal alone says where to go on: a stored offset could be reset, or be ahead of it
+        let resume = self.ledger.last_src().map_or(0, |src| src + 1);
+        self.next_src = if self.mutant == Mutant::StoredOffset { self.next_src.max(resume) } else { resume };
+        self.phase = Phase::Ready { claim };
+        self.listener.moved(&self.ledger, &Status::Owner);
+        Ok(Step::Worked)
+    }
+
+    fn judge(&mut self, mut claim: Box<dyn Claim>) -> Result<Step, Trouble> {
+        let queued = self.journal.proposals(self.partition, self.next_src, BATCH_MAX)?;
+        let Some(last) = queued.last() else {
+            let read = self.read_records()? + self.read_verdicts()?;
+            self.phase = Phase::Ready { claim };
+            return Ok(if read == 0 { Step::Idle } else { Step::Worked });
+        };
+        let last_src = last.src;
+        let mut batch = Batch::default();
+        let mut refusals = false;
+        let mut overlay = self.ledger.overlay();
+        for proposal in &queued {
+            let skew = if self.mutant == Mutant::Clock { self.clock } else { 0 };
+            let at = annals_events::time::Timestamp(proposal.at.0 + skew);
+            let (verdict, record) = overlay.judge(proposal.src, at, &proposal.submission);
+            refusals |= !matches!(verdict.outcome, annals_events::verdict::Outcome::Accepted(_));
+            batch.verdicts.push(verdict);
+            batch.records.extend(record);
+        }
+        self.written = batch.records.iter().map(Record::hash).collect();
+        let last_seq = self.ledger.last_seq().map(|seq| seq + batch.records.len() as u64);
+        if self.mutant == Mutant::AnswersEarly {
+            self.answer_early(&batch);
+        }
+        self.next_src = last_src + 1;
+        claim.append(batch)?;
+        self.phase = Phase::Appended { claim, last_seq, refusals };
+        Ok(Step::Worked)
+    }
+
+    /// Answers come from here: what the journal shows, not what was sent to it.
+    fn read_back(&mut self, claim: Box<dyn Claim>, last_seq: Option<u64>, refusals: bool) -> Result<Step, Trouble> {
+        self.read_records()?;
+        if self.ledger.last_seq() < last_seq {
+            self.phase = Phase::Committed { claim, last_seq, refusals };
+            return Ok(Step::Idle);
+        }
+        if refusals {
+            self.read_verdicts()?;
+        }
+        self.written.clear();
+        self.phase = Phase::Ready { claim };
+        self.snapshot_if_due();
+        self.listener.moved(&self.ledger, &Status::Owner);
+        Ok(Step::Worked)
+    }
+
+    fn read_records(&mut self) -> Result<usize, Trouble> {
+        let chunk = self.journal.records(self.partition, self.offset, CHUNK_MAX)?;
+        for located in &chunk.items {
+            self.take_record(located)?;
+            self.offset = located.offset + 1;
+        }
+        self.offset = chunk.next;
+        Ok(chunk.items.len())
+    }
+
+    fn take_record(&mut self, located: &Located) -> Result<(), Trouble> {
+        let after = self.ledger.last_seq();
+        let view = located.record.view().map_err(|source| ledger::Halt::Corrupt { after, source })?;
+        let next = after.map_or(0, |seq| seq + 1);
+        if view.seq == next && !self.written.is_empty() && !self.written.contains(&located.record.hash()) {
+            self.check_foreign(&view, located)?;
+        }
+        let (judged, decided) = self.ledger.apply_view(&view, located.record.hash())?;
+        match (judged, &decided) {
+            (Judged::Accepted, Some(decided)) => self.listener.accepted(located, &view, decided),
+            (Judged::Duplicate, _) => self.counts.duplicates += 1,
+            (Judged::Orphan | Judged::Accepted, _) => self.counts.orphans += 1,
+        }
+        if self.mutant == Mutant::RuleOff
+            && judged != Judged::Accepted
+            && let Ok(decided) = Decided::parse(view.kind, view.decided)
+        {
+            self.listener.accepted(located, &view, &decided);
+        }
+        Ok(())
+    }
+
+    /// A record that we did not write appears while the partition is ours. The chain has no secret,
+    /// so anybody could have made it: it stands only if we would have decided the same.
+    fn check_foreign(&self, view: &View<'_>, located: &Located) -> Result<(), Trouble> {
+        let intruder = || Trouble::Stop(format!("the record at seq {} was not decided by the rules: somebody else wrote to the journal", view.seq));
+        let src = view.src.ok_or_else(intruder)?;
+        let queued = self.journal.proposals(self.partition, src, 1)?;
+        let proposal = queued.first().filter(|q| q.src == src).ok_or_else(intruder)?;
+        let (_, record) = self.ledger.overlay().judge(src, proposal.at, &proposal.submission);
+        if record.is_some_and(|r| r.hash() == located.record.hash()) { Ok(()) } else { Err(intruder()) }
+    }
+
+    fn read_verdicts(&mut self) -> Result<usize, Trouble> {
+        let chunk = self.journal.verdicts(self.partition, self.verdict_cursor, CHUNK_MAX)?;
+        for verdict in &chunk.items {
+            self.listener.told(verdict);
+        }
+        self.verdict_cursor = chunk.next;
+        Ok(chunk.items.len())
+    }
+
+    /// Writes a snapshot if enough has happened since the last one.
+    fn snapshot_if_due(&mut self) {
+        let seq = self.ledger.last_seq().unwrap_or(0);
+        if seq - self.snapshot_seq >= SNAPSHOT_EVENTS {
+            self.snapshot();
+        }
+    }
+
+    /// Writes a snapshot now. A failure is logged and does no harm: the journal has everything.
+    pub fn snapshot(&mut self) {
+        let seq = self.ledger.last_seq().unwrap_or(0);
+        if seq == self.snapshot_seq {
+            return;
+        }
+        self.snapshot_seq = seq;
+        let snapshot = Snapshot { journal: self.journal.id().to_owned(), offset: self.offset, ledger: self.ledger.clone() };
+        if let Err(e) = self.snapshots.save(snapshot) {
+            tracing::warn!(partition = self.partition, "no snapshot written: {e}");
+        }
+    }
+
+    fn answer_early(&mut self, batch: &Batch) {
+        for record in &batch.records {
+            let located = Located { offset: u64::MAX, record: record.clone() };
+            if let Ok(view) = record.view()
+                && let Ok(decided) = Decided::parse(view.kind, view.decided)
+            {
+                self.listener.accepted(&located, &view, &decided);
+            }
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! Where proposals wait, events stay and verdicts are told: the contract that every journal keeps.
+//!
+//! ```text
+//!  doors ──propose──▶ [proposals] ──proposals──▶ arbiter ──append, commit──▶ [records][verdicts]
+//!                                                   ▲                            │
+//!                                                   └────── records, verdicts ◀──┘  (everybody)
+//! ```
+//!
+//! Rules, checked by one suite on every implementation:
+//! 1. The offsets of a partition's proposals grow by one from 0; the append time never decreases.
+//! 2. [`Journal::claim`] fences: when it has returned, nothing that an earlier claim of the
+//!    partition appends or commits can become visible, and what it had left open is decided.
+//! 3. The records and verdicts of one commit become visible together or never.
+//! 4. [`Journal::records`] shows committed records only, in one order that is the same for everybody
+//!    and never changes. A record may be there twice; **rule R** tells, and every reader applies it.
+//! 5. A commit that failed with [`AppendError::Unknown`] may or may not become visible, until the
+//!    next claim has returned; then it is decided.
+//! 6. What is visible stays: after a crash, too.
+
+pub mod sqlite;
+
+#[cfg(test)]
+pub mod simulated;
+#[cfg(test)]
+mod suite;
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use annals_events::record::Record;
+use annals_events::submission::Submission;
+use annals_events::time::Timestamp;
+use annals_events::verdict::Verdict;
+
+/// How many partitions a journal gets unless told otherwise.
+pub const PARTITIONS: u32 = 12;
+
+/// A proposal in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Queued {
+    /// Its offset in the partition.
+    pub src: u64,
+    /// When it was appended: the only clock that decisions see.
+    pub at: Timestamp,
+    /// What was sent.
+    pub submission: Submission,
+}
+
+/// A record in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Located {
+    /// Its offset in the partition's log; grows, but may leave gaps. Not the same as `seq`.
+    pub offset: u64,
+    /// The record.
+    pub record: Record,
+}
+
+/// Some of a log, and where to read on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chunk<T> {
+    /// In log order; empty at the end.
+    pub items: Vec<T>,
+    /// The offset to ask for next.
+    pub next: u64,
+}
+
+/// What one transaction writes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Batch {
+    /// The accepted events, and the refusals that matter.
+    pub records: Vec<Record>,
+    /// One verdict for each judged proposal, in their order.
+    pub verdicts: Vec<Verdict>,
+}
+
+/// A proposal's offset, once the journal has it.
+pub type Proposed<'a> = Pin<Box<dyn Future<Output = Result<u64, ProposeError>> + Send + 'a>>;
+
+/// Proposals, events and verdicts of all partitions. See the module for the rules.
+pub trait Journal: Send + Sync + 'static {
+    /// Names this very journal; a snapshot of another one must not be loaded.
+    fn id(&self) -> &str;
+
+    /// How many partitions it has; never changes.
+    fn partitions(&self) -> u32;
+
+    /// Appends a proposal and returns its offset. Accepted means *proposed*, nothing more.
+    fn propose(&self, partition: u32, submission: Submission) -> Proposed<'_>;
+
+    /// Takes a partition over: fences whoever had it, and waits until what they left is decided.
+    ///
+    /// # Errors
+    /// [`ClaimError`]; the partition is not ours then.
+    fn claim(&self, partition: u32) -> Result<Box<dyn Claim>, ClaimError>;
+
+    /// Proposals from offset `from` on that may still need a verdict, at most `max`.
+    ///
+    /// # Errors
+    /// [`ReadError`]; nothing was read.
+    fn proposals(&self, partition: u32, from: u64, max: usize) -> Result<Vec<Queued>, ReadError>;
+
+    /// Committed records from offset `from` on, at most `max`.
+    ///
+    /// # Errors
+    /// [`ReadError`]; nothing was read.
+    fn records(&self, partition: u32, from: u64, max: usize) -> Result<Chunk<Located>, ReadError>;
+
+    /// The offset behind the last committed record.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    fn end(&self, partition: u32) -> Result<u64, ReadError>;
+
+    /// Told verdicts from cursor `from` on, at most `max`. The cursor is the journal's own number.
+    ///
+    /// # Errors
+    /// [`ReadError`]; nothing was read.
+    fn verdicts(&self, partition: u32, from: u64, max: usize) -> Result<Chunk<Verdict>, ReadError>;
+
+    /// The last verdict told on a proposal, and its partition, while it is retained.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    fn verdict(&self, source: &str, id: &str) -> Result<Option<(u32, Verdict)>, ReadError>;
+
+    /// Every proposal of the partition that was appended before this time has its verdict.
+    fn settled_until(&self, partition: u32) -> Timestamp;
+
+    /// Blocks until the partition may have something new for its arbiter, or `idle_max` has passed.
+    fn wait(&self, partition: u32, idle_max: Duration);
+}
+
+/// The right to append to one partition, until somebody else claims it.
+pub trait Claim: Send {
+    /// Writes a batch into a new transaction. Nothing is visible yet.
+    ///
+    /// # Errors
+    /// [`AppendError`]; the claim is dead then, whatever it was: drop it and claim again.
+    fn append(&mut self, batch: Batch) -> Result<(), AppendError>;
+
+    /// Makes the appended batch visible and durable.
+    ///
+    /// # Errors
+    /// [`AppendError`]; the claim is dead then.
+    fn commit(&mut self) -> Result<(), AppendError>;
+}
+
+/// Why a proposal is not in the log.
+#[derive(Debug, thiserror::Error)]
+pub enum ProposeError {
+    /// Too many are waiting; nothing was appended.
+    #[error("too many proposals are waiting: try again in a moment")]
+    Busy,
+    /// The journal cannot be reached; nothing was appended.
+    #[error("the journal is not available: {0}")]
+    Unavailable(String),
+    /// It may have landed: ask with the same id.
+    #[error("it is not known whether the proposal was stored: send it again with the same id ({0})")]
+    Unknown(String),
+}
+
+/// Why a partition could not be claimed.
+#[derive(Debug, thiserror::Error)]
+pub enum ClaimError {
+    /// Try again.
+    #[error("the journal is not available: {0}")]
+    Unavailable(String),
+}
+
+/// Why a transaction did not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum AppendError {
+    /// Another arbiter has the partition now; nothing of this batch will be visible.
+    #[error("another arbiter has claimed the partition")]
+    Fenced,
+    /// Nothing of this batch will be visible. Claim again, later.
+    #[error("the journal could not write: {0}")]
+    Failed(String),
+    /// It may or may not have landed: the journal tells, after the next claim.
+    #[error("it is not known whether the batch was written: {0}")]
+    Unknown(String),
+}
+
+/// Why something could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// Try again.
+    #[error("the journal is not available: {0}")]
+    Unavailable(String),
+    /// Call a person: what is stored is damaged.
+    #[error("the journal is damaged: {0}; restore it from a backup")]
+    Corrupt(String),
+}
