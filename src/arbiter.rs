@@ -240,7 +240,7 @@ impl Arbiter {
     /// Drops the claim and what was decided on top of the ledger. The ledger itself is only ever
     /// what the journal says, so it stays.
     fn step_down(&mut self) {
-        if !matches!(self.phase, Phase::Standby) {
+        if self.owning {
             self.counts.claims_lost += 1;
         }
         self.phase = Phase::Standby;
