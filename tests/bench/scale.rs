@@ -4,10 +4,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use annals::journal::sqlite::SqliteJournal;
-use annals::journal::{Batch, Journal};
+use annals::journal::{Batch, Claim, Journal};
 use annals_events::kind::Kind;
 use annals_events::ledger::Ledger;
-use annals_events::time::Timestamp;
 
 use crate::client::{Client, Engine, MEASURED};
 use crate::journal::{REGISTERED, partition, submission};
@@ -73,7 +72,7 @@ fn start_to_first_accept(data: &Path, model: &str) -> (f64, f64) {
     (seconds, memory)
 }
 
-/// A journal with one registered version a model, written through the real journal.
+/// A journal with one registered version a model, proposed, judged and written as the engine does.
 fn make(dir: &Path, models: u64) {
     let journal = SqliteJournal::open(dir).unwrap();
     let partitions = journal.partitions();
@@ -82,25 +81,25 @@ fn make(dir: &Path, models: u64) {
     for (p, ledger) in (0..).zip(&mut ledgers) {
         journal.records(p, 0, 1).unwrap().items.iter().for_each(|l| drop(ledger.apply(&l.record).unwrap()));
     }
-    for chunk in 0..models.div_ceil(20_000) {
-        let mut batches: Vec<Vec<String>> = (0..partitions).map(|_| Vec::new()).collect();
-        for m in chunk * 20_000..models.min((chunk + 1) * 20_000) {
-            let model = format!("model-{m:07}");
-            batches[partition(&model, partitions) as usize].push(model);
-        }
-        for (p, models) in batches.into_iter().enumerate() {
-            write(&mut ledgers[p], &mut *claims[p], &models);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    for m in 0..models {
+        let model = format!("model-{m:07}");
+        let sent = submission(Kind::VersionRegistered, &model, None, m, REGISTERED);
+        runtime.block_on(journal.propose(partition(&model, partitions), sent)).unwrap();
+        if m % 20_000 == 19_999 || m + 1 == models {
+            for (p, ledger) in (0..).zip(&mut ledgers) {
+                judge(&journal, p, ledger, &mut *claims[p as usize]);
+            }
         }
     }
 }
 
-fn write(ledger: &mut Ledger, claim: &mut dyn annals::journal::Claim, models: &[String]) {
+/// Judges and writes whatever waits in a partition.
+fn judge(journal: &SqliteJournal, partition: u32, ledger: &mut Ledger, claim: &mut dyn Claim) {
     let mut batch = Batch::default();
     let mut overlay = ledger.overlay();
-    let first = ledger.last_src().map_or(0, |src| src + 1);
-    for (src, model) in (first..).zip(models) {
-        let sent = submission(Kind::VersionRegistered, model, None, u64::from(ledger.partition) << 32 | src, REGISTERED);
-        let (verdict, record) = overlay.judge(src, Timestamp(1_772_366_400_000 + src as i64), &sent);
+    for queued in journal.proposals(partition, 0, usize::MAX).unwrap() {
+        let (verdict, record) = overlay.judge(queued.src, queued.at, &queued.submission);
         batch.verdicts.push(verdict);
         batch.records.extend(record);
     }
