@@ -23,5 +23,10 @@ pub mod train;
 pub mod verdict;
 pub mod window;
 
+#[cfg(test)]
+mod golden;
+#[cfg(test)]
+mod stage;
+
 /// The version of `decide` and of the schemas it checks with; every event names it in `ce_rules`.
 pub const RULES: u32 = 1;
