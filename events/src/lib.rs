@@ -24,6 +24,8 @@ pub mod verdict;
 pub mod window;
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod golden;
 #[cfg(test)]
 mod stage;

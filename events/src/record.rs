@@ -364,3 +364,6 @@ impl<'a> Items<'a> {
         std::str::from_utf8(item).map_err(|_| Corrupt("the frame holds bytes that are not UTF-8".into()))
     }
 }
+
+#[cfg(test)]
+mod tests;
