@@ -13,7 +13,7 @@ fn measured(n: usize) -> Step {
 #[test]
 fn a_retry_is_a_duplicate_and_gets_the_first_place() {
     let step = registered('a').id("once");
-    check(&[step.clone()], &step, &Then::Duplicate(1));
+    check(std::slice::from_ref(&step), &step, &Then::Duplicate(1));
     check(&[trained("run-1", 'a'), step.clone(), registered('b'), promoted("1", "dev")], &step, &Then::Duplicate(2));
 }
 
