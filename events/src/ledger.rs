@@ -390,3 +390,6 @@ pub fn opening(partition: u32, partitions: u32, at: Timestamp) -> Record {
     };
     build(key.as_str(), &attributes, &[], "{}", &Decided::JournalOpened(Opened { generation: 1, partitions }))
 }
+
+#[cfg(test)]
+mod tests;
