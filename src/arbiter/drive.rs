@@ -1,5 +1,8 @@
 //! Drives the arbiters: one thread for each partition, until they are told to stop.
 
+#[cfg(test)]
+mod tests;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
