@@ -1,5 +1,10 @@
 //! The suite on SQLite, and what only a file can suffer.
 
+mod bad_days;
+mod copies;
+mod directory;
+mod group;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -8,8 +13,8 @@ use rusqlite::{Connection, params};
 use tempfile::TempDir;
 
 use super::{FILE, SqliteJournal};
-use crate::journal::Journal;
-use crate::journal::suite::{Kit, suite};
+use crate::journal::suite::{Kit, create, judge, key_in, propose, suite};
+use crate::journal::{AppendError, Journal};
 
 /// A journal in a temporary directory.
 pub struct OnDisk {
@@ -18,6 +23,26 @@ pub struct OnDisk {
 }
 
 impl OnDisk {
+    fn sqlite(&self) -> &SqliteJournal {
+        self.journal.as_ref().unwrap()
+    }
+
+    /// Ends the engine; what was in the write-ahead log is in the file then.
+    fn close(mut self) -> TempDir {
+        drop(self.journal.take());
+        self.dir
+    }
+
+    /// Proposes `n` new models and judges them.
+    fn fill(&self, p: u32, n: usize) {
+        let journal = self.sqlite();
+        for i in 0..n {
+            let src = propose(journal, p, create(&key_in(journal, p, i), &format!("{p}-{i}")));
+            assert!(src < 1_000_000);
+        }
+        settle(journal, p).unwrap();
+    }
+
     fn file(&self) -> PathBuf {
         self.dir.path().join(FILE)
     }
@@ -52,3 +77,11 @@ impl Kit for OnDisk {
 }
 
 suite!(OnDisk);
+
+/// Claims the partition and decides what waits.
+fn settle(journal: &dyn Journal, p: u32) -> Result<(), AppendError> {
+    let mut claim = journal.claim(p).map_err(|e| AppendError::Failed(e.to_string()))?;
+    let queued = journal.proposals(p, 0, 10_000).unwrap();
+    claim.append(judge(journal, p, &queued))?;
+    claim.commit()
+}

@@ -283,6 +283,12 @@ impl Writer {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// How many batches wait for a leader.
+    #[cfg(test)]
+    pub fn waiting(&self) -> usize {
+        self.lock().waiting.len()
+    }
+
     /// The writing connection, for tests that make it fail.
     #[cfg(test)]
     pub fn connection(&self) -> MutexGuard<'_, Connection> {

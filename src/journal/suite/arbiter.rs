@@ -6,7 +6,7 @@ use annals_events::ledger::Ledger;
 use annals_events::model::Decided;
 use annals_events::record::{Hash, View};
 use annals_events::time::Timestamp;
-use annals_events::verdict::{Outcome, Verdict};
+use annals_events::verdict::{Code, Outcome, Verdict};
 
 use super::{Kit, create, fold, judge, key_in, propose, records, submission};
 use crate::arbiter::snapshot::{Snapshot, Snapshots};
@@ -99,12 +99,12 @@ pub fn a_retry_is_a_duplicate_and_other_content_is_refused<K: Kit>() {
     propose(&*journal, 0, create(&key, "a"));
     run(&mut arbiter);
     propose(&*journal, 0, create(&key, "a"));
-    propose(&*journal, 0, submission(&key, "a", "dev.annals.model.created.v1", "{\"labels\":{\"a\":\"b\"}}"));
+    propose(&*journal, 0, submission(&key, "a", "dev.annals.model.created.v1", "{\"policy\":\"open\"}"));
     run(&mut arbiter);
     assert_eq!(records(&*journal, 0).len(), 2, "one event");
     let told = &ear.0.lock().unwrap().told;
     assert!(matches!(&told[told.len() - 2].outcome, Outcome::Duplicate(place) if place.seq == 1));
-    assert!(matches!(&told[told.len() - 1].outcome, Outcome::Refused(_) | Outcome::Malformed(_)));
+    assert!(matches!(&told[told.len() - 1].outcome, Outcome::Refused(refusal) if refusal.code == Code::IdConflict));
 }
 
 pub fn refusals_are_told_and_those_that_matter_are_records<K: Kit>() {
