@@ -87,3 +87,52 @@ impl Drop for Background {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use annals_events::ledger::Ledger;
+
+    use super::*;
+
+    /// Keeps offsets; the first save waits until it is let go.
+    #[derive(Default)]
+    struct Slow {
+        saved: Mutex<Vec<(u32, Option<u64>)>>,
+        gate: Mutex<()>,
+    }
+
+    impl Snapshots for Slow {
+        fn save(&self, snapshot: Snapshot) -> io::Result<()> {
+            self.saved.lock().unwrap().push((snapshot.ledger.partition, snapshot.offset));
+            drop(self.gate.lock().unwrap());
+            if snapshot.offset == Some(1) { Err(io::Error::other("the first one fails")) } else { Ok(()) }
+        }
+
+        fn kept(&self, _: u32) -> Vec<Snapshot> {
+            Vec::new()
+        }
+    }
+
+    #[test]
+    fn nobody_waits_for_a_slow_disk_the_newest_wins_and_the_end_writes_what_is_left() {
+        let slow = Arc::new(Slow::default());
+        let gate = slow.gate.lock().unwrap();
+        let background = Background::start(Arc::clone(&slow) as Arc<dyn Snapshots>).unwrap();
+        let save = |partition, offset| {
+            let snapshot = Snapshot { journal: "j".into(), offset: Some(offset), ledger: Ledger::new(partition) };
+            background.save(snapshot).unwrap();
+        };
+        save(0, 1);
+        while slow.saved.lock().unwrap().is_empty() {
+            std::thread::yield_now();
+        }
+        for offset in 2..10 {
+            save(0, offset);
+            save(1, offset);
+        }
+        assert_eq!(*slow.saved.lock().unwrap(), [(0, Some(1))], "one at a time");
+        drop(gate);
+        drop(background);
+        assert_eq!(*slow.saved.lock().unwrap(), [(0, Some(1)), (0, Some(9)), (1, Some(9))]);
+    }
+}
