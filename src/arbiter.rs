@@ -306,6 +306,8 @@ impl Arbiter {
     }
 
     fn judge(&mut self, mut claim: Box<dyn Claim>) -> Result<Step, Trouble> {
+        // what the journal has an answer to is judged, whoever it was that judged it
+        self.next_src = self.next_src.max(self.ledger.last_src().map_or(0, |src| src + 1));
         let queued = self.journal.proposals(self.partition, self.next_src, BATCH_MAX)?;
         let Some(last) = queued.last() else {
             let read = self.read_records()? + self.read_verdicts()?;
