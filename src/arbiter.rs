@@ -286,12 +286,20 @@ impl Arbiter {
 
     fn fold(&mut self, claim: Box<dyn Claim>, end: u64) -> Result<Step, Trouble> {
         let read = self.read_records()?;
-        if self.offset < end && read > 0 {
-            self.phase = Phase::Folding { claim, end };
-            return Ok(Step::Worked);
+        if self.offset < end && read == 0 {
+            // a slow reader is no damage; a journal that has become shorter is
+            let now = self.journal.end(self.partition)?;
+            if now < end {
+                return Err(Trouble::Stop(format!("the journal ends at offset {now} although it had records up to {end}")));
+            }
         }
         if self.offset < end {
-            return Err(Trouble::Stop(format!("the journal ends at offset {} although it had records up to {end}", self.offset)));
+            self.phase = Phase::Folding { claim, end };
+            return Ok(if read > 0 { Step::Worked } else { Step::Idle });
+        }
+        if self.ledger.last_seq().is_some() && self.last_offset >= end {
+            let last = self.last_offset;
+            return Err(Trouble::Stop(format!("the journal ends at offset {end} although a record at offset {last} was read from it")));
         }
         if self.ledger.last_seq().is_none() {
             return Err(Trouble::Stop("the journal is empty: not even its opening record is there; restore it from a backup".into()));
