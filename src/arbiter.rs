@@ -114,6 +114,8 @@ pub struct Arbiter {
     last_offset: u64,
     verdict_cursor: Option<u64>,
     next_src: u64,
+    /// Whether the partition is ours to watch: from the first fold until it is no longer wanted, also
+    /// while a lost claim is being renewed. A record that somebody slips in then must not pass.
     owning: bool,
     /// Whether the end of the log was reached once: before that, nobody waits for what comes by.
     caught_up: bool,
@@ -212,10 +214,18 @@ impl Arbiter {
 
     /// Does the next thing. Never blocks for longer than the journal's own calls do.
     pub fn step(&mut self) -> Step {
+        let claimed = self.has_claim();
         match self.advance() {
             Ok(step) => step,
-            Err(trouble) => self.trouble(&trouble),
+            Err(trouble) => {
+                self.counts.claims_lost += u64::from(claimed);
+                self.trouble(&trouble)
+            }
         }
+    }
+
+    fn has_claim(&self) -> bool {
+        !matches!(self.phase, Phase::Standby | Phase::Halted)
     }
 
     /// Blocks until there may be something to do.
@@ -232,7 +242,7 @@ impl Arbiter {
             return Step::Halted;
         }
         tracing::warn!(partition, "partition given up for now: {trouble}");
-        self.step_down();
+        self.phase = Phase::Standby;
         self.listener.moved(&self.ledger, &Status::Troubled(trouble.to_string()));
         Step::Troubled
     }
@@ -240,9 +250,7 @@ impl Arbiter {
     /// Drops the claim and what was decided on top of the ledger. The ledger itself is only ever
     /// what the journal says, so it stays.
     fn step_down(&mut self) {
-        if !matches!(self.phase, Phase::Standby) {
-            self.counts.claims_lost += 1;
-        }
+        self.counts.claims_lost += u64::from(self.has_claim());
         self.phase = Phase::Standby;
         self.owning = false;
         self.written.clear();

@@ -121,7 +121,7 @@ impl State {
 
     fn shortened(&mut self, max: usize) -> usize {
         let chance = self.faults.short;
-        if self.dice.chance(chance) { (1 + self.dice.below(3)).min(max) } else { max }
+        if self.dice.chance(chance) { self.dice.below(4).min(max) } else { max }
     }
 }
 

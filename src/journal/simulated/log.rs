@@ -122,7 +122,7 @@ impl<T: Clone> Log<T> {
     /// What a reader that sees committed items only gets.
     pub fn read(&self, from: u64, max: usize, transactions: &[Transaction], dice: &mut Dice) -> Chunk<(u64, T)> {
         let (mut found, stable) = self.stable(from, transactions);
-        let cut = found.len() > max;
+        let cut = found.len() > max || max == 0;
         found.truncate(max);
         let behind = found.last().map_or(from, |(offset, _)| offset + 1);
         // some clients move over markers and aborted items by themselves, others with the next item
