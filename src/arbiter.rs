@@ -97,8 +97,8 @@ enum Phase {
     Standby,
     Folding { claim: Box<dyn Claim>, end: u64 },
     Ready { claim: Box<dyn Claim> },
-    Appended { claim: Box<dyn Claim>, last_seq: Option<u64>, refusals: bool },
-    Committed { claim: Box<dyn Claim>, last_seq: Option<u64>, refusals: bool },
+    Appended { claim: Box<dyn Claim>, last_seq: Option<u64> },
+    Committed { claim: Box<dyn Claim>, last_seq: Option<u64> },
     Halted,
 }
 
@@ -262,13 +262,13 @@ impl Arbiter {
             Phase::Standby => self.stand_by(),
             Phase::Folding { claim, end } => self.fold(claim, end),
             Phase::Ready { claim } => self.judge(claim),
-            Phase::Appended { mut claim, last_seq, refusals } => {
+            Phase::Appended { mut claim, last_seq } => {
                 claim.commit()?;
                 self.counts.commits += 1;
-                self.phase = Phase::Committed { claim, last_seq, refusals };
+                self.phase = Phase::Committed { claim, last_seq };
                 Ok(Step::Worked)
             }
-            Phase::Committed { claim, last_seq, refusals } => self.read_back(claim, last_seq, refusals),
+            Phase::Committed { claim, last_seq } => self.read_back(claim, last_seq),
             Phase::Halted => {
                 self.phase = Phase::Halted;
                 Ok(Step::Halted)
@@ -287,6 +287,10 @@ impl Arbiter {
         self.read_verdicts()?;
         let claim = self.journal.claim(self.partition)?;
         let end = self.journal.end(self.partition)?;
+        if self.ledger.last_seq().is_some() && self.last_offset >= end {
+            let last = self.last_offset;
+            return Err(Trouble::Stop(format!("the journal ends at offset {end} although a record at offset {last} was read from it")));
+        }
         self.phase = Phase::Folding { claim, end };
         self.listener.moved(&self.ledger, &Status::Folding);
         Ok(Step::Worked)
@@ -304,10 +308,6 @@ impl Arbiter {
         if self.offset < end {
             self.phase = Phase::Folding { claim, end };
             return Ok(if read > 0 { Step::Worked } else { Step::Idle });
-        }
-        if self.ledger.last_seq().is_some() && self.last_offset >= end {
-            let last = self.last_offset;
-            return Err(Trouble::Stop(format!("the journal ends at offset {end} although a record at offset {last} was read from it")));
         }
         if self.ledger.last_seq().is_none() {
             return Err(Trouble::Stop("the journal is empty: not even its opening record is there; restore it from a backup".into()));
@@ -332,13 +332,11 @@ impl Arbiter {
         };
         let last_src = last.src;
         let mut batch = Batch::default();
-        let mut refusals = false;
         let mut overlay = self.ledger.overlay();
         for proposal in &queued {
             let skew = if self.mutant == Mutant::Clock { self.clock } else { 0 };
             let at = annals_events::time::Timestamp(proposal.at.0 + skew);
             let (verdict, record) = overlay.judge(proposal.src, at, &proposal.submission);
-            refusals |= !matches!(verdict.outcome, annals_events::verdict::Outcome::Accepted(_));
             batch.verdicts.push(verdict);
             batch.records.extend(record);
         }
@@ -349,20 +347,20 @@ impl Arbiter {
         }
         self.next_src = last_src + 1;
         claim.append(batch)?;
-        self.phase = Phase::Appended { claim, last_seq, refusals };
+        self.phase = Phase::Appended { claim, last_seq };
         Ok(Step::Worked)
     }
 
     /// Answers come from here: what the journal shows, not what was sent to it.
-    fn read_back(&mut self, claim: Box<dyn Claim>, last_seq: Option<u64>, refusals: bool) -> Result<Step, Trouble> {
+    fn read_back(&mut self, claim: Box<dyn Claim>, last_seq: Option<u64>) -> Result<Step, Trouble> {
         self.read_records()?;
         if self.ledger.last_seq() < last_seq {
-            self.phase = Phase::Committed { claim, last_seq, refusals };
+            self.phase = Phase::Committed { claim, last_seq };
             return Ok(Step::Idle);
         }
-        if refusals {
-            self.read_verdicts()?;
-        }
+        // every time, also when all were accepted: a cursor that falls behind under load would let
+        // the next refusal wait until the load is over
+        self.read_verdicts()?;
         self.written.clear();
         self.phase = Phase::Ready { claim };
         self.snapshot_if_due();

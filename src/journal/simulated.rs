@@ -119,9 +119,10 @@ impl State {
         Ok(())
     }
 
-    fn shortened(&mut self, max: usize) -> usize {
+    /// How much a slow reader gets of what it asked for, at least so much.
+    fn shortened(&mut self, least: usize, max: usize) -> usize {
         let chance = self.faults.short;
-        if self.dice.chance(chance) { self.dice.below(4).min(max) } else { max }
+        if self.dice.chance(chance) { (least + self.dice.below(3)).min(max) } else { max }
     }
 }
 
@@ -162,7 +163,7 @@ impl Journal for Simulated {
     fn proposals(&self, partition: u32, from: u64, max: usize) -> Result<Vec<Queued>, ReadError> {
         let mut state = self.state();
         state.reachable("reading proposals")?;
-        let max = state.shortened(max);
+        let max = state.shortened(1, max);
         let proposals = &state.partitions[partition as usize].proposals;
         Ok(proposals.iter().skip(usize::try_from(from).unwrap_or(usize::MAX)).take(max).cloned().collect())
     }
@@ -170,7 +171,7 @@ impl Journal for Simulated {
     fn records(&self, partition: u32, from: u64, max: usize) -> Result<Chunk<Located>, ReadError> {
         let mut state = self.state();
         state.reachable("reading records")?;
-        let max = state.shortened(max);
+        let max = state.shortened(0, max);
         let State { partitions, dice, .. } = &mut *state;
         let p = &partitions[partition as usize];
         let Chunk { items, next } = p.records.read(from, max, &p.transactions, dice);
@@ -187,7 +188,7 @@ impl Journal for Simulated {
     fn verdicts(&self, partition: u32, from: u64, max: usize) -> Result<Chunk<Verdict>, ReadError> {
         let mut state = self.state();
         state.reachable("reading verdicts")?;
-        let max = state.shortened(max);
+        let max = state.shortened(0, max);
         let State { partitions, dice, .. } = &mut *state;
         let p = &partitions[partition as usize];
         let Chunk { items, next } = p.verdicts.read(from, max, &p.transactions, dice);

@@ -42,15 +42,8 @@ pub struct Ears {
 impl Ears {
     /// A listener, and what it will have heard.
     pub fn new(journal: &Arc<Simulated>, name: String, partition: u32) -> (Box<Self>, Arc<Mutex<Heard>>) {
-        let heard = Heard {
-            name,
-            partition,
-            events: Vec::new(),
-            told: Vec::new(),
-            early: Vec::new(),
-            status: Status::Standby,
-            ledger: None,
-        };
+        let heard =
+            Heard { name, partition, events: Vec::new(), told: Vec::new(), early: Vec::new(), status: Status::Standby, ledger: None };
         let heard = Arc::new(Mutex::new(heard));
         (Box::new(Self { journal: Arc::clone(journal), heard: Arc::clone(&heard) }), heard)
     }

@@ -208,7 +208,10 @@ impl State {
     /// Writes down what happened, if anybody reads it.
     pub fn note(&mut self, what: impl FnOnce() -> String) {
         if let Some(trace) = &mut self.trace {
-            trace.push(what());
+            let line = what();
+            if trace.last() != Some(&line) {
+                trace.push(line);
+            }
         }
     }
 }

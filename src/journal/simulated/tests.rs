@@ -58,3 +58,35 @@ fn caught(setting: Setting, seeds: u64) -> BTreeMap<Check, u64> {
     eprintln!("{setting:?}: {by:?} of {seeds}");
     by
 }
+
+#[test]
+fn probe() {
+    for mutant in [Mutant::None, Mutant::RuleOff, Mutant::AnswersEarly, Mutant::StoredOffset, Mutant::Clock] {
+        caught(Setting { mutant, ..SOUND }, 300);
+        caught(Setting { mutant, fenced: false, ..SOUND }, 300);
+    }
+    caught(Setting { hole: true, ..SOUND }, 300);
+}
+
+#[test]
+fn an_owner_halts_where_somebody_else_writes() {
+    let (mut forged, mut legal) = (0, 0);
+    for seed in seeds(600) {
+        let setting = Setting { seed, intruder: true, ..SOUND };
+        let (history, intrusion, _) = World::new(setting).history();
+        let intrusion = intrusion.expect("somebody came");
+        if intrusion.legal {
+            legal += 1;
+            if let Err(violation) = checker::check(&history) {
+                panic!("a legal record: {}", explain(setting, &violation));
+            }
+        } else if !intrusion.halted {
+            forged += 1;
+            let missed = Violation { check: Check::NoHalt, found: format!("{intrusion:?}") };
+            panic!("a forged record: {}", explain(setting, &missed));
+        } else {
+            forged += 1;
+        }
+    }
+    eprintln!("{forged} {legal}");
+}

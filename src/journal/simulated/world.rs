@@ -75,8 +75,7 @@ impl World {
         let instances = 2 + dice.below(2);
         let faults = Faults::some(&mut dice);
         let mut rate = |most: usize| if dice.chance(600) { u32::try_from(1 + dice.below(most)).unwrap_or(1) } else { 0 };
-        let rates =
-            Rates { produce: 0, crash: rate(40), pause: rate(60), rebalance: rate(60), transactions: rate(80), snapshot: rate(60) };
+        let rates = Rates { produce: 0, crash: rate(40), pause: rate(60), rebalance: rate(60), transactions: rate(80), snapshot: rate(60) };
         let rates = Rates { produce: 50 + u32::try_from(dice.below(250)).unwrap_or(0), ..rates };
         let repeats = faults.repeat > 0;
         let fences = setting.fenced && !setting.hole;
@@ -136,8 +135,7 @@ impl World {
         let worker = &mut self.workers[index];
         let step = worker.arbiter.as_mut()?.step();
         if self.setting.traced {
-            let status = ears::open(&worker.heard).status.clone();
-            let line = format!("{}.{} {step:?}, {status:?}", worker.name, worker.lives);
+            let line = format!("{}.{} {step:?}, {:?}", worker.name, worker.lives, ears::open(&worker.heard).status);
             self.note(|| line);
         }
         Some(step)
@@ -338,8 +336,9 @@ impl World {
             late: p.late.clone(),
             misled: p.misled,
         });
-        let (fenced, repeats) = (self.setting.fenced, self.repeats);
-        let history = History { partitions: partitions.collect(), lives, fenced, repeats, stuck };
+        let (fenced, intruded) = (self.setting.fenced, self.intrusion.is_some());
+        let repeats = self.repeats || intruded;
+        let history = History { partitions: partitions.collect(), lives, fenced, repeats, intruded, stuck };
         (history, self.intrusion, trace)
     }
 }
