@@ -3,6 +3,9 @@
 //! [`Ledger::apply`] is the fold. [`Overlay`] judges a batch on top of it without touching it: what
 //! it decides is thrown away, and counts only once it is read back from the journal.
 
+#[cfg(test)]
+mod batches;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -22,7 +25,7 @@ use crate::time::Timestamp;
 use crate::verdict::{Code, Outcome, Place, Refusal, Verdict};
 
 /// How many event ids a partition remembers, to answer a retry.
-pub const WINDOW_MAX: usize = 262_144;
+pub const WINDOW_MAX: usize = if cfg!(test) { 12 } else { 262_144 }; // its edge is within reach of the tests
 /// The source of the engine's own events.
 pub const SOURCE: &str = "/annals";
 
@@ -172,6 +175,7 @@ impl Ledger {
             recorded: self.recorded,
             models: HashMap::new(),
             seen: HashMap::new(),
+            accepted: Vec::new(),
         }
     }
 }
@@ -226,6 +230,8 @@ pub struct Overlay<'a> {
     recorded: Timestamp,
     models: HashMap<Key, Model>,
     seen: HashMap<u128, Seen>,
+    /// `seq` of what this batch accepted, in order.
+    accepted: Vec<u64>,
 }
 
 impl Overlay<'_> {
@@ -263,6 +269,7 @@ impl Overlay<'_> {
                 evolve(&mut evolved, &decided, &actor, seen);
                 self.models.insert(proposal.key.clone(), evolved);
                 self.seen.insert(id, seen);
+                self.accepted.push(seen.seq);
                 (Outcome::Accepted(place), Some(record))
             }
             Err(refusal) => {
@@ -293,8 +300,22 @@ impl Overlay<'_> {
     }
 
     fn seen_before(&self, key: &Key, id: u128) -> Option<Seen> {
-        let in_model = || self.base.model(key.as_str())?.recent.iter().find(|s| s.id == id);
-        self.seen.get(&id).or_else(|| self.base.window.seen.get(&id)).or_else(in_model).copied()
+        let oldest = self.oldest_remembered();
+        let in_window = self.seen.get(&id).or_else(|| self.base.window.seen.get(&id)).filter(|s| s.seq >= oldest);
+        let model = || self.models.get(key).or_else(|| self.base.model(key.as_str()).map(Arc::as_ref));
+        in_window.or_else(|| model()?.recent.iter().find(|s| s.id == id)).copied()
+    }
+
+    /// `seq` of the oldest id that the window would hold if the batch were in the journal: what was
+    /// pushed out must be forgotten now, or a verdict would depend on where batches end.
+    fn oldest_remembered(&self) -> u64 {
+        let window = &self.base.window;
+        let dropped = (window.order.len() + self.accepted.len()).saturating_sub(WINDOW_MAX);
+        let oldest = match window.order.get(dropped) {
+            Some(id) => window.seen.get(id).map(|s| s.seq),
+            None => self.accepted.get(dropped - window.order.len()).copied(),
+        };
+        oldest.unwrap_or(0)
     }
 
     /// Builds the record and moves the head of the chain onto it.
