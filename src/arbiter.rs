@@ -98,8 +98,8 @@ enum Phase {
     Standby,
     Folding { claim: Box<dyn Claim>, end: u64 },
     Ready { claim: Box<dyn Claim> },
-    Appended { claim: Box<dyn Claim>, last_seq: Option<u64>, refusals: bool },
-    Committed { claim: Box<dyn Claim>, last_seq: Option<u64>, refusals: bool },
+    Appended { claim: Box<dyn Claim>, last_seq: Option<u64> },
+    Committed { claim: Box<dyn Claim>, last_seq: Option<u64> },
     Halted,
 }
 
@@ -115,6 +115,8 @@ pub struct Arbiter {
     last_offset: u64,
     verdict_cursor: Option<u64>,
     next_src: u64,
+    /// Whether the partition is ours to watch: from the first fold until it is no longer wanted, also
+    /// while a lost claim is being renewed. A record that somebody slips in then must not pass.
     owning: bool,
     /// Whether the end of the log was reached once: before that, nobody waits for what comes by.
     caught_up: bool,
@@ -213,10 +215,18 @@ impl Arbiter {
 
     /// Does the next thing. Never blocks for longer than the journal's own calls do.
     pub fn step(&mut self) -> Step {
+        let claimed = self.has_claim();
         match self.advance() {
             Ok(step) => step,
-            Err(trouble) => self.trouble(&trouble),
+            Err(trouble) => {
+                self.counts.claims_lost += u64::from(claimed);
+                self.trouble(&trouble)
+            }
         }
+    }
+
+    fn has_claim(&self) -> bool {
+        !matches!(self.phase, Phase::Standby | Phase::Halted)
     }
 
     /// Blocks until there may be something to do.
@@ -233,7 +243,7 @@ impl Arbiter {
             return Step::Halted;
         }
         tracing::warn!(partition, "partition given up for now: {trouble}");
-        self.step_down();
+        self.phase = Phase::Standby;
         self.listener.moved(&self.ledger, &Status::Troubled(trouble.to_string()));
         Step::Troubled
     }
@@ -241,9 +251,7 @@ impl Arbiter {
     /// Drops the claim and what was decided on top of the ledger. The ledger itself is only ever
     /// what the journal says, so it stays.
     fn step_down(&mut self) {
-        if self.owning {
-            self.counts.claims_lost += 1;
-        }
+        self.counts.claims_lost += u64::from(self.has_claim());
         self.phase = Phase::Standby;
         self.owning = false;
         self.written.clear();
@@ -255,13 +263,13 @@ impl Arbiter {
             Phase::Standby => self.stand_by(),
             Phase::Folding { claim, end } => self.fold(claim, end),
             Phase::Ready { claim } => self.judge(claim),
-            Phase::Appended { mut claim, last_seq, refusals } => {
+            Phase::Appended { mut claim, last_seq } => {
                 claim.commit()?;
                 self.counts.commits += 1;
-                self.phase = Phase::Committed { claim, last_seq, refusals };
+                self.phase = Phase::Committed { claim, last_seq };
                 Ok(Step::Worked)
             }
-            Phase::Committed { claim, last_seq, refusals } => self.read_back(claim, last_seq, refusals),
+            Phase::Committed { claim, last_seq } => self.read_back(claim, last_seq),
             Phase::Halted => {
                 self.phase = Phase::Halted;
                 Ok(Step::Halted)
@@ -280,6 +288,10 @@ impl Arbiter {
         self.read_verdicts()?;
         let claim = self.journal.claim(self.partition)?;
         let end = self.journal.end(self.partition)?;
+        if self.ledger.last_seq().is_some() && self.last_offset >= end {
+            let last = self.last_offset;
+            return Err(Trouble::Stop(format!("the journal ends at offset {end} although a record at offset {last} was read from it")));
+        }
         self.phase = Phase::Folding { claim, end };
         self.listener.moved(&self.ledger, &Status::Folding);
         Ok(Step::Worked)
@@ -287,12 +299,16 @@ impl Arbiter {
 
     fn fold(&mut self, claim: Box<dyn Claim>, end: u64) -> Result<Step, Trouble> {
         let read = self.read_records()?;
-        if self.offset < end && read > 0 {
-            self.phase = Phase::Folding { claim, end };
-            return Ok(Step::Worked);
+        if self.offset < end && read == 0 {
+            // a slow reader is no damage; a journal that has become shorter is
+            let now = self.journal.end(self.partition)?;
+            if now < end {
+                return Err(Trouble::Stop(format!("the journal ends at offset {now} although it had records up to {end}")));
+            }
         }
         if self.offset < end {
-            return Err(Trouble::Stop(format!("the journal ends at offset {} although it had records up to {end}", self.offset)));
+            self.phase = Phase::Folding { claim, end };
+            return Ok(if read > 0 { Step::Worked } else { Step::Idle });
         }
         if self.ledger.last_seq().is_none() {
             return Err(Trouble::Stop("the journal is empty: not even its opening record is there; restore it from a backup".into()));
@@ -307,6 +323,8 @@ impl Arbiter {
     }
 
     fn judge(&mut self, mut claim: Box<dyn Claim>) -> Result<Step, Trouble> {
+        // what the journal has an answer to is judged, whoever it was that judged it
+        self.next_src = self.next_src.max(self.ledger.last_src().map_or(0, |src| src + 1));
         let queued = self.journal.proposals(self.partition, self.next_src, BATCH_MAX)?;
         let Some(last) = queued.last() else {
             let read = self.read_records()? + self.read_verdicts()?;
@@ -315,13 +333,11 @@ impl Arbiter {
         };
         let last_src = last.src;
         let mut batch = Batch::default();
-        let mut refusals = false;
         let mut overlay = self.ledger.overlay();
         for proposal in &queued {
             let skew = if self.mutant == Mutant::Clock { self.clock } else { 0 };
             let at = annals_events::time::Timestamp(proposal.at.0 + skew);
             let (verdict, record) = overlay.judge(proposal.src, at, &proposal.submission);
-            refusals |= !matches!(verdict.outcome, annals_events::verdict::Outcome::Accepted(_));
             batch.verdicts.push(verdict);
             batch.records.extend(record);
         }
@@ -332,20 +348,20 @@ impl Arbiter {
         }
         self.next_src = last_src + 1;
         claim.append(batch)?;
-        self.phase = Phase::Appended { claim, last_seq, refusals };
+        self.phase = Phase::Appended { claim, last_seq };
         Ok(Step::Worked)
     }
 
     /// Answers come from here: what the journal shows, not what was sent to it.
-    fn read_back(&mut self, claim: Box<dyn Claim>, last_seq: Option<u64>, refusals: bool) -> Result<Step, Trouble> {
+    fn read_back(&mut self, claim: Box<dyn Claim>, last_seq: Option<u64>) -> Result<Step, Trouble> {
         self.read_records()?;
         if self.ledger.last_seq() < last_seq {
-            self.phase = Phase::Committed { claim, last_seq, refusals };
+            self.phase = Phase::Committed { claim, last_seq };
             return Ok(Step::Idle);
         }
-        if refusals {
-            self.read_verdicts()?;
-        }
+        // every time, also when all were accepted: a cursor that falls behind under load would let
+        // the next refusal wait until the load is over
+        self.read_verdicts()?;
         self.written.clear();
         self.phase = Phase::Ready { claim };
         self.snapshot_if_due();

@@ -177,6 +177,7 @@ impl Ledger {
             recorded: self.recorded,
             models: HashMap::new(),
             seen: HashMap::new(),
+            accepted: Vec::new(),
         }
     }
 }
@@ -212,6 +213,8 @@ pub struct Overlay<'a> {
     recorded: Timestamp,
     models: HashMap<Key, Model>,
     seen: HashMap<[u8; 16], Seen>,
+    /// `seq` of what this batch accepted, in order.
+    accepted: Vec<u64>,
 }
 
 impl Overlay<'_> {
@@ -250,6 +253,7 @@ impl Overlay<'_> {
                 let model = model.or_insert_with(|| base.model(proposal.key.as_str()).map(|m| Model::clone(m)).unwrap_or_default());
                 evolve(model, &decided, &model::actor(proposal), seen);
                 self.seen.insert(id, seen);
+                self.accepted.push(seen.seq);
                 (Outcome::Accepted(place), Some(record))
             }
             Err(refusal) => {
@@ -279,8 +283,21 @@ impl Overlay<'_> {
     }
 
     fn seen_before(&self, key: &Key, id: [u8; 16]) -> Option<Seen> {
-        let in_model = || self.base.model(key.as_str())?.recent.iter().find(|s| s.id == id);
-        self.seen.get(&id).or_else(|| self.base.window.find(&id)).or_else(in_model).copied()
+        let oldest = self.oldest_remembered();
+        let in_window = self.seen.get(&id).or_else(|| self.base.window.find(&id)).filter(|s| s.seq >= oldest);
+        let model = || self.models.get(key).or_else(|| self.base.model(key.as_str()).map(Arc::as_ref));
+        in_window.or_else(|| model()?.recent.iter().find(|s| s.id == id)).copied()
+    }
+
+    /// `seq` of the oldest id that the window would hold if the batch were in the journal: what was
+    /// pushed out must be forgotten now, or a verdict would depend on where batches end.
+    fn oldest_remembered(&self) -> u64 {
+        let window = &self.base.window;
+        let dropped = (window.len() + self.accepted.len()).saturating_sub(WINDOW_MAX);
+        match window.nth(dropped) {
+            Some(oldest) => oldest.seq,
+            None => self.accepted.get(dropped - window.len()).copied().unwrap_or(0),
+        }
     }
 
     /// Builds the record and moves the head of the chain onto it.
@@ -391,5 +408,7 @@ pub fn opening(partition: u32, partitions: u32, at: Timestamp) -> Record {
     build(key.as_str(), &attributes, &[], "{}", &Decided::JournalOpened(Opened { generation: 1, partitions }))
 }
 
+#[cfg(test)]
+mod batches;
 #[cfg(test)]
 mod tests;
