@@ -7,4 +7,5 @@
 //! reach come with the notary (`engine.md` §10); until then, note the heads that `audit verify` prints.
 
 pub mod bundle;
+pub mod chain;
 pub mod verify;
