@@ -100,7 +100,7 @@ impl Bundle {
     }
 
     fn take(&mut self, text: &[u8], number: u64) -> Result<(), Bad> {
-        let cut = !text.ends_with(b"\n");
+        let cut = !text.ends_with(b"\n") && (text.len() as u64) < LINE_BYTES_MAX;
         let line: Line<'_> = serde_json::from_slice(text).map_err(|e| {
             let what = if cut { What::Truncated } else { What::Unreadable };
             let reason = if cut { "the file ends within this line".to_owned() } else { format!("this line is not a record: {e}") };
