@@ -1,4 +1,6 @@
 //! The machine: everything that can fail for reasons of its own.
 
 pub mod arbiter;
+pub mod audit;
+pub mod config;
 pub mod journal;

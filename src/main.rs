@@ -1,1 +1,3 @@
+//! The program: its configuration, its log, and whatever was asked for.
+
 fn main() {}

@@ -185,11 +185,16 @@ impl<'a> View<'a> {
         }
         let key = items.next_text()?;
         let mut h = Headers::default();
+        let mut before = "";
         let value = loop {
             let item = items.next_text()?;
             if items.rest.is_empty() {
                 break item;
             }
+            if item <= before {
+                return Err(Corrupt(format!("the header {item} comes twice, or out of order")));
+            }
+            before = item;
             h.take(item, items.next_text()?)?;
         };
         let (data, decided) = split_value(value)?;
@@ -295,6 +300,7 @@ impl<'a> Headers<'a> {
             "subject" => &mut self.subject,
             "time" => &mut self.time,
             "type" => &mut self.kind,
+            "hash" => return Err(Corrupt("the frame holds the header ce_hash, which is not part of what is hashed".into())),
             _ => return Ok(()),
         };
         *slot = Some(value);
