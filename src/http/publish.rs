@@ -125,8 +125,8 @@ pub async fn publish(State(app): State<App>, request: Request<Body>) -> Result<R
 }
 
 /// The two bodies of a 200.
-#[derive(utoipa::ToSchema)]
-#[schema(untagged)]
+#[derive(Serialize, utoipa::ToSchema)]
+#[serde(untagged)]
 #[expect(dead_code, reason = "only describes the two answers")]
 enum Published {
     /// Of a single event.
