@@ -42,9 +42,12 @@ impl From<FollowError> for Problem {
     fn from(error: FollowError) -> Self {
         match error {
             FollowError::Read(read) => read.into(),
-            FollowError::Halt { .. } => {
-                Self::new(axum::http::StatusCode::INTERNAL_SERVER_ERROR, "corrupt", error, "run `annals audit verify`, and restore a backup")
-            }
+            FollowError::Halt { .. } => Self::new(
+                axum::http::StatusCode::INTERNAL_SERVER_ERROR,
+                "corrupt",
+                error,
+                "run `annals audit verify`, and restore a backup",
+            ),
         }
     }
 }
@@ -235,7 +238,8 @@ pub fn now(journal: &dyn Journal, heads: &[Head]) -> Result<Vec<Mark>, Problem> 
 
 /// Finds the record of a partition's head: at the end of its log, but for copies and orphans.
 fn mark_of(journal: &dyn Journal, head: &Head) -> Result<Mark, Problem> {
-    let starting = || Problem::unavailable("starting", format!("partition {} is still being read", head.partition), "try again after Retry-After");
+    let starting =
+        || Problem::unavailable("starting", format!("partition {} is still being read", head.partition), "try again after Retry-After");
     let seq = head.seq.ok_or_else(starting)?;
     let end = journal.end(head.partition)?;
     let mut back = 1;

@@ -177,7 +177,11 @@ mod tests {
 
     #[test]
     fn a_cursor_round_trips_and_knows_its_history() {
-        let marks = [Mark { next: 0, ..Mark::default() }, Mark { next: 300, seq: 300, hash: Hash::of(b"x") }, Mark { next: u64::from(u32::MAX) * 9, seq: 1, hash: Hash::of(b"y") }];
+        let marks = [
+            Mark { next: 0, ..Mark::default() },
+            Mark { next: 300, seq: 300, hash: Hash::of(b"x") },
+            Mark { next: u64::from(u32::MAX) * 9, seq: 1, hash: Hash::of(b"y") },
+        ];
         let cursor = Cursor::at("journal", &marks);
         assert_eq!(Cursor::decode(&cursor.encode()).unwrap(), cursor);
         assert_ne!(Cursor::at("another", &marks), cursor);

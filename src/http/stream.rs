@@ -79,7 +79,13 @@ pub async fn stream(State(app): State<App>, headers: HeaderMap, Query(asked): Qu
     let from_beginning = match asked.from.as_deref() {
         None | Some("now" | "") => false,
         Some("beginning") => true,
-        Some(other) => return Err(Problem::bad_request("bad-query", format!("`from={other}` is not known"), "send `beginning` or `now`, or a cursor as `after`")),
+        Some(other) => {
+            return Err(Problem::bad_request(
+                "bad-query",
+                format!("`from={other}` is not known"),
+                "send `beginning` or `now`, or a cursor as `after`",
+            ));
+        }
     };
     // before the journal is read: what comes by in between is then seen twice rather than never
     let feed = app.door.feed();
