@@ -6,4 +6,5 @@ pub mod config;
 pub mod http;
 pub mod journal;
 pub mod metrics;
+pub mod runner;
 pub mod serve;

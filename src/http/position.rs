@@ -9,6 +9,7 @@ use axum::http::StatusCode;
 
 use super::problem::Problem;
 use super::uri;
+use crate::journal::follow::Mark;
 
 /// By partition: a `seq`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -72,17 +73,6 @@ impl Moment {
             Err(_) => Positions::parse(text, partitions).map(Self::Positions),
         }
     }
-}
-
-/// The last event of a partition that a reader has taken.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Mark {
-    /// Offset behind it in the log; 0 before the first.
-    pub next: u64,
-    /// The `seq` that comes next.
-    pub seq: u64,
-    /// Its hash.
-    pub hash: Hash,
 }
 
 /// What a cursor says: for each partition the offset behind the last event that was delivered, and
