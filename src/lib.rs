@@ -1,4 +1,10 @@
 //! The machine: everything that can fail for reasons of its own.
 
 pub mod arbiter;
+pub mod audit;
+pub mod config;
+pub mod http;
 pub mod journal;
+pub mod metrics;
+pub mod runner;
+pub mod serve;

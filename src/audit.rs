@@ -1,0 +1,11 @@
+//! What an auditor takes away and checks without us: the journal as one file, and its verification.
+//!
+//! What it shows, and what not: the chain has no secret. A record that was edited, dropped, swapped,
+//! inserted, repeated or cut off is found. Somebody who rewrites *everything* from one record on,
+//! hashes included, makes another journal that is whole in itself; only comparing with a head that
+//! was noted elsewhere tells the two apart. Heads that are signed and kept out of the operator's
+//! reach come with the notary (`engine.md` §10); until then, note the heads that `audit verify` prints.
+
+pub mod bundle;
+pub mod chain;
+pub mod verify;
