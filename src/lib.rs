@@ -3,4 +3,6 @@
 pub mod arbiter;
 pub mod audit;
 pub mod config;
+pub mod http;
 pub mod journal;
+pub mod metrics;

@@ -1,1 +1,270 @@
-//! The embedded journal: one SQLite file, one fsync per group of batches.
+//! The embedded journal: one SQLite file, one fsync for each group of batches.
+//!
+//! ```text
+//!  propose ─▶ queue (memory, bounded) ─▶ arbiter ─▶ append, commit ─▶ writer (group commit) ─▶ journal.db
+//!                                           ▲                                                     │
+//!                                           └──────────────── reader (own connections) ◀──────────┘
+//! ```
+//!
+//! `offset` is `seq`, and a verdict's cursor is its proposal's `src`. A proposal is stored together
+//! with its verdict; until then it waits in memory, and its sender has no answer.
+
+mod backup;
+mod home;
+mod keeper;
+mod queue;
+mod reader;
+mod schema;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use annals_events::record::Record;
+use annals_events::submission::Submission;
+use annals_events::time::Timestamp;
+use annals_events::verdict::{Outcome, Verdict};
+
+pub use backup::{BackupError, backup};
+pub use home::{FILE, OpenError};
+use keeper::Keeper;
+use queue::Queue;
+use reader::{Reader, name_of};
+use writer::{RecordRow, Rows, VerdictRow, Writer};
+
+use super::{
+    AppendError, Batch, Chunk, Claim, ClaimError, Journal, Located, PARTITIONS, ProposeError, Proposed, Queued, ReadError,
+};
+
+/// See the module.
+pub struct SqliteJournal {
+    dir: PathBuf,
+    id: String,
+    partitions: u32,
+    reader: Reader,
+    /// `None` when opened for reading only. Before the lock, so that it ends before the lock does.
+    engine: Option<Engine>,
+}
+
+/// What only the one process has that may write.
+struct Engine {
+    _keeper: Keeper,
+    writer: Arc<Writer>,
+    queues: Arc<Vec<Queue>>,
+    _lock: File,
+}
+
+impl SqliteJournal {
+    /// Opens the journal of a data directory for the one engine that may run on it. An empty
+    /// directory gets a new journal of [`PARTITIONS`] partitions.
+    ///
+    /// # Errors
+    /// [`OpenError`] says what a person has to do.
+    pub fn open(dir: &Path) -> Result<Self, OpenError> {
+        Self::open_with(dir, PARTITIONS)
+    }
+
+    /// As [`SqliteJournal::open`]; a new journal gets this many partitions.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open_with(dir: &Path, partitions: u32) -> Result<Self, OpenError> {
+        let (lock, meta) = home::prepare(dir, partitions)?;
+        let file = dir.join(FILE);
+        let writer = Arc::new(Writer::open(dir, &file, meta.partitions).map_err(|e| home::trouble(dir, &e))?);
+        let reader = Reader::new(&file, meta.partitions);
+        let queues = (0..meta.partitions).map(|p| waiting_behind(&reader, p)).collect::<Result<_, _>>();
+        let queues = Arc::new(queues.map_err(|e| OpenError::Damaged { dir: dir.to_owned(), what: e.to_string() })?);
+        let keeper = Keeper::start(&file, Arc::clone(&writer), meta.partitions)
+            .map_err(|source| OpenError::Io { path: dir.to_owned(), source })?;
+        let engine = Engine { writer, queues, _keeper: keeper, _lock: lock };
+        Ok(Self { dir: dir.to_owned(), id: meta.id, partitions: meta.partitions, reader, engine: Some(engine) })
+    }
+
+    /// Opens the journal of a data directory for reading, also beside a running engine. Proposing
+    /// and claiming fail.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open_read_only(dir: &Path) -> Result<Self, OpenError> {
+        if !home::exists(dir)? {
+            return Err(OpenError::Missing { dir: dir.to_owned() });
+        }
+        let meta = home::check(dir)?;
+        let reader = Reader::new(&dir.join(FILE), meta.partitions);
+        Ok(Self { dir: dir.to_owned(), id: meta.id, partitions: meta.partitions, reader, engine: None })
+    }
+
+    /// The data directory.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    fn read_only(&self) -> String {
+        format!("{} was opened for reading only: send it to the engine that runs on it", self.dir.display())
+    }
+}
+
+/// An empty queue that goes on where the stored proposals and records end.
+fn waiting_behind(reader: &Reader, p: u32) -> Result<Queue, ReadError> {
+    let mut next = reader.verdicts_end(p)?;
+    let mut last_at = reader.last_at(p)?;
+    let end = reader.end(p)?;
+    if let Some(last) = reader.records(p, end.saturating_sub(1), 1)?.items.first()
+        && let Ok(view) = last.record.view()
+    {
+        next = next.max(view.src.map_or(0, |src| src + 1));
+        last_at = last_at.max(view.recorded);
+    }
+    Ok(Queue::new(next, last_at))
+}
+
+impl Journal for SqliteJournal {
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn partitions(&self) -> u32 {
+        self.partitions
+    }
+
+    fn propose(&self, partition: u32, submission: Submission) -> Proposed<'_> {
+        let result = match &self.engine {
+            Some(engine) => engine.queues[partition as usize].push(submission),
+            None => Err(ProposeError::Unavailable(self.read_only())),
+        };
+        Box::pin(std::future::ready(result))
+    }
+
+    fn claim(&self, partition: u32) -> Result<Box<dyn Claim>, ClaimError> {
+        let engine = self.engine.as_ref().ok_or_else(|| ClaimError::Unavailable(self.read_only()))?;
+        let epoch = engine.writer.claim(partition).map_err(ClaimError::Unavailable)?;
+        // an earlier claim may have stored verdicts and died before it said so
+        let next = self.reader.verdicts_end(partition).map_err(|e| ClaimError::Unavailable(e.to_string()))?;
+        engine.queues[partition as usize].settle_before(next);
+        let (writer, queues) = (Arc::clone(&engine.writer), Arc::clone(&engine.queues));
+        Ok(Box::new(SqliteClaim { partition, epoch, writer, queues, rows: Rows::default(), dead: false }))
+    }
+
+    /// Those that wait. A stored one has its verdict, so it needs none; and a record for it that
+    /// no claim of ours wrote is an intruder's, whatever the rules would say.
+    fn proposals(&self, partition: u32, from: u64, max: usize) -> Result<Vec<Queued>, ReadError> {
+        Ok(self.engine.as_ref().map(|engine| engine.queues[partition as usize].from(from, max)).unwrap_or_default())
+    }
+
+    fn records(&self, partition: u32, from: u64, max: usize) -> Result<Chunk<Located>, ReadError> {
+        self.reader.records(partition, from, max)
+    }
+
+    fn end(&self, partition: u32) -> Result<u64, ReadError> {
+        self.reader.end(partition)
+    }
+
+    fn verdicts(&self, partition: u32, from: u64, max: usize) -> Result<Chunk<Verdict>, ReadError> {
+        self.reader.verdicts(partition, from, max)
+    }
+
+    fn verdicts_end(&self, partition: u32) -> Result<u64, ReadError> {
+        self.reader.verdicts_end(partition)
+    }
+
+    fn verdict(&self, source: &str, id: &str) -> Result<Option<(u32, Verdict)>, ReadError> {
+        self.reader.verdict(source, id)
+    }
+
+    /// Of a journal that is only read: the time of the last record, since nothing is known of what waits.
+    fn settled_until(&self, partition: u32) -> Timestamp {
+        if let Some(engine) = &self.engine {
+            return engine.queues[partition as usize].settled_until();
+        }
+        let last = self.reader.end(partition).and_then(|end| self.reader.records(partition, end.saturating_sub(1), 1));
+        let time = |chunk: Chunk<Located>| Some(chunk.items.first()?.record.view().ok()?.recorded);
+        last.ok().and_then(time).unwrap_or_default()
+    }
+
+    fn wait(&self, partition: u32, idle_max: Duration) {
+        match &self.engine {
+            Some(engine) => engine.queues[partition as usize].wait(idle_max),
+            None => std::thread::sleep(idle_max), // another process writes, and cannot wake us
+        }
+    }
+}
+
+struct SqliteClaim {
+    partition: u32,
+    epoch: u64,
+    writer: Arc<Writer>,
+    queues: Arc<Vec<Queue>>,
+    rows: Rows,
+    dead: bool,
+}
+
+impl Claim for SqliteClaim {
+    fn append(&mut self, batch: Batch) -> Result<(), AppendError> {
+        if self.dead {
+            return Err(AppendError::Failed("the claim has ended with an error before: claim again".into()));
+        }
+        let staged = self.stage(batch);
+        self.dead = staged.is_err();
+        staged
+    }
+
+    fn commit(&mut self) -> Result<(), AppendError> {
+        if self.dead {
+            return Err(AppendError::Failed("the claim has ended with an error before: claim again".into()));
+        }
+        let rows = std::mem::take(&mut self.rows);
+        let srcs: Vec<_> = rows.verdicts.iter().map(|row| row.src).collect();
+        let committed = self.writer.commit(self.partition, self.epoch, rows);
+        match committed {
+            Ok(()) => self.queues[self.partition as usize].settle(&srcs),
+            Err(_) => self.dead = true,
+        }
+        committed
+    }
+}
+
+impl SqliteClaim {
+    /// Everything that can be prepared before it is our turn to write.
+    fn stage(&mut self, batch: Batch) -> Result<(), AppendError> {
+        if !self.writer.holds(self.partition, self.epoch) {
+            return Err(AppendError::Fenced);
+        }
+        for record in batch.records {
+            self.rows.records.push(record_row(record)?);
+        }
+        for verdict in &batch.verdicts {
+            self.rows.verdicts.push(self.verdict_row(verdict)?);
+        }
+        Ok(())
+    }
+
+    fn verdict_row(&self, verdict: &Verdict) -> Result<VerdictRow, AppendError> {
+        let bug = |what: String| AppendError::Failed(format!("{what}; this is a bug"));
+        let accepted = matches!(verdict.outcome, Outcome::Accepted(_));
+        let stored = |queued: &Queued| (queued.at, (!accepted).then(|| encode(&queued.submission)));
+        let (at, submission) = self.queues[self.partition as usize]
+            .peek(verdict.src, stored)
+            .ok_or_else(|| bug(format!("no proposal waits at offset {}", verdict.src)))?;
+        let text = serde_json::to_string(verdict).map_err(|e| bug(format!("a verdict cannot be written: {e}")))?;
+        let name = name_of(&verdict.source, &verdict.id);
+        let submission = submission.transpose().map_err(|e| bug(format!("a proposal cannot be written: {e}")))?;
+        Ok(VerdictRow { src: verdict.src, at: at.0, name, verdict: text, submission })
+    }
+}
+
+fn record_row(record: Record) -> Result<RecordRow, AppendError> {
+    let view = record.view().map_err(|e| AppendError::Failed(format!("a record cannot be read: {e}; this is a bug")))?;
+    let (seq, key, recorded) = (view.seq, view.key.to_owned(), view.recorded.0);
+    Ok(RecordRow { seq, key, recorded, record })
+}
+
+/// Key, headers and value in postcard, for whoever wants to judge it again.
+fn encode(submission: &Submission) -> Result<Vec<u8>, postcard::Error> {
+    postcard::to_stdvec(&(&submission.key, &submission.headers, &submission.value))
+}

@@ -1,0 +1,154 @@
+//! The HTTP door: its paths, what they share, and what happens when there is no such path.
+
+pub mod cloudevent;
+pub mod extract;
+pub mod filter;
+pub mod follow;
+pub mod lines;
+pub mod listen;
+pub mod openapi;
+pub mod position;
+pub mod problem;
+pub mod publish;
+pub mod replay;
+pub mod state;
+pub mod stream;
+pub mod uri;
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use futures_util::FutureExt;
+use serde::Serialize;
+use tokio::sync::{Semaphore, watch};
+
+use crate::arbiter::door::{Door, Head};
+use crate::metrics::Metrics;
+use problem::Problem;
+
+/// `partition:seq` of an event, or the list of a view.
+pub const POSITION: HeaderName = HeaderName::from_static("annals-position");
+/// Batches that are read and judged at once; the next ones wait.
+const BATCHES_MAX: usize = 8;
+/// Replays, exports and rebuilds at once.
+const LONG_READS_MAX: usize = 16;
+/// Subscribers of the stream at once.
+const SUBSCRIBERS_MAX: usize = 1_024;
+
+/// What the handlers share.
+pub struct Shared {
+    /// Where proposals go.
+    pub door: Arc<Door>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Becomes true when the engine stops: streams end then.
+    pub stopping: watch::Receiver<bool>,
+    /// Places for batches.
+    pub batches: Semaphore,
+    /// Places for long answers.
+    pub long_reads: Arc<Semaphore>,
+    /// Places for subscribers.
+    pub subscribers: Arc<Semaphore>,
+}
+
+/// [`Shared`], as handlers get it.
+pub type App = Arc<Shared>;
+
+impl Shared {
+    /// What the handlers share, with all places free.
+    #[must_use]
+    pub fn new(door: Arc<Door>, metrics: Arc<Metrics>, stopping: watch::Receiver<bool>) -> Self {
+        Self {
+            door,
+            metrics,
+            stopping,
+            batches: Semaphore::new(BATCHES_MAX),
+            long_reads: Arc::new(Semaphore::new(LONG_READS_MAX)),
+            subscribers: Arc::new(Semaphore::new(SUBSCRIBERS_MAX)),
+        }
+    }
+}
+
+/// All paths.
+pub fn router(app: App) -> Router {
+    Router::new()
+        .route("/v1/events", post(publish::publish).get(replay::replay))
+        .route("/v1/events/stream", get(stream::stream))
+        .route("/v1/proposals/{id}", get(publish::proposal_state))
+        .route("/v1/journal", get(replay::export))
+        .route("/v1/partitions", get(state::partitions))
+        .route("/healthz", get(state::healthz))
+        .route("/readyz", get(state::readyz))
+        .route("/metrics", get(state::metrics))
+        .route("/openapi.json", get(openapi::document))
+        .method_not_allowed_fallback(wrong_method)
+        .fallback(unknown_path)
+        .layer(middleware::from_fn_with_state(app.clone(), watch_over))
+        .with_state(app)
+}
+
+async fn unknown_path(uri: Uri) -> Problem {
+    Problem::not_found("unknown-path", format!("there is nothing at {}", uri.path()), "/openapi.json lists the paths")
+}
+
+async fn wrong_method(method: Method, uri: Uri) -> Problem {
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "wrong-method",
+        format!("{method} is not something that {} does", uri.path()),
+        "use a method that the header `Allow` names",
+    )
+}
+
+/// Measures a request, and lets no panic out.
+async fn watch_over(State(app): State<App>, request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let method = request.method().clone();
+    let path = request.extensions().get::<MatchedPath>().cloned();
+    let response = AssertUnwindSafe(next.run(request)).catch_unwind().await.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<&str>().map(ToString::to_string).or_else(|| panic.downcast_ref::<String>().cloned());
+        tracing::error!("a request panicked: {}", text.unwrap_or_default());
+        Problem::internal("the request met a mistake in the engine, which is in the log").into_response()
+    });
+    let method = if is_common(&method) { method.as_str() } else { "other" };
+    app.metrics.request(method, path.as_ref().map_or("unmatched", MatchedPath::as_str), response.status().as_u16(), started.elapsed());
+    response
+}
+
+/// A client may invent methods; metrics must not grow with them.
+fn is_common(method: &Method) -> bool {
+    [Method::GET, Method::POST, Method::HEAD, Method::PUT, Method::DELETE, Method::PATCH, Method::OPTIONS].contains(method)
+}
+
+/// 200 with a body of JSON.
+pub fn json(body: &impl Serialize) -> Response {
+    match serde_json::to_vec(body) {
+        Ok(bytes) => ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], Body::from(bytes)).into_response(),
+        Err(e) => Problem::internal(format!("the answer cannot be written: {e}")).into_response(),
+    }
+}
+
+/// Runs what blocks on a thread that may.
+///
+/// # Errors
+/// 500 if it panicked.
+pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
+    tokio::task::spawn_blocking(work).await.map_err(|e| {
+        tracing::error!("a read panicked: {e}");
+        Problem::internal("the request met a mistake in the engine, which is in the log")
+    })
+}
+
+/// The position list of where the partitions are.
+#[must_use]
+pub fn heads_position(heads: &[Head]) -> String {
+    position::Positions(heads.iter().filter_map(|head| Some((head.partition, head.seq?))).collect()).to_string()
+}

@@ -1,0 +1,39 @@
+//! `/openapi.json`: what the HTTP door does, described so that machines can read it.
+
+use std::sync::OnceLock;
+
+use axum::body::Body;
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use utoipa::OpenApi;
+
+use super::{publish, replay, state, stream};
+
+/// The description.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Annals",
+        description = "An event-sourced lifecycle engine for machine-learning models: proposals in, a trusted journal out.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0"),
+    ),
+    servers((url = "/")),
+    tags(
+        (name = "events", description = "proposals in, events out"),
+        (name = "models", description = "what the views know; every read can ask for the past with `as_of`"),
+        (name = "state", description = "how the engine is"),
+    ),
+    paths(
+        publish::publish, publish::proposal_state, replay::replay, replay::export, stream::stream,
+        state::healthz, state::readyz, state::metrics, state::partitions, document,
+    ),
+)]
+pub struct Description;
+
+/// The description of this door (OpenAPI 3.1).
+#[utoipa::path(get, path = "/openapi.json", tag = "state", responses((status = 200, description = "OpenAPI 3.1", body = Object)))]
+pub async fn document() -> Response {
+    static TEXT: OnceLock<String> = OnceLock::new();
+    let text = TEXT.get_or_init(|| Description::openapi().to_json().unwrap_or_default());
+    ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], Body::from(text.as_str())).into_response()
+}

@@ -1,0 +1,110 @@
+//! How the engine is: alive, ready, its partitions, its metrics.
+
+use axum::extract::State;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use super::App;
+use super::problem::Problem;
+use crate::arbiter::Status;
+use crate::arbiter::door::Head;
+use crate::metrics::{CONTENT_TYPE, state_name};
+
+/// A partition.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct Partition {
+    /// Its number, from 0.
+    pub partition: u32,
+    /// `standby`, `folding`, `owner`, `troubled` or `halted`.
+    pub state: &'static str,
+    /// Why it is troubled or halted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Place of the last accepted event; `null` before the journal is folded.
+    pub seq: Option<u64>,
+    /// The hash there: note it elsewhere, and a rewritten journal will be found out.
+    pub hash: String,
+    /// Models in it.
+    pub models: usize,
+    /// Every proposal that came before this time has its verdict.
+    pub settled_until: String,
+}
+
+/// The journal's partitions.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct Partitions {
+    /// The journal's name.
+    pub journal: String,
+    /// One per partition.
+    pub partitions: Vec<Partition>,
+}
+
+/// Whether the engine can work, and what keeps it from it.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct Readiness {
+    /// Whether it can.
+    pub ready: bool,
+    /// What is not as it should be.
+    pub reasons: Vec<String>,
+}
+
+/// Tells that the process is alive.
+#[utoipa::path(get, path = "/healthz", tag = "state", responses((status = 200, description = "alive", body = String, content_type = "text/plain")))]
+pub async fn healthz() -> &'static str {
+    "alive\n"
+}
+
+/// Tells whether every arbiter has folded its partition and every view follows the journal.
+#[utoipa::path(
+    get, path = "/readyz", tag = "state",
+    responses((status = 200, description = "ready", body = Readiness), (status = 503, description = "not ready; the reasons say why", body = Readiness)),
+)]
+pub async fn readyz(State(app): State<App>) -> Response {
+    let reasons: Vec<_> = app.door.heads().iter().filter_map(not_ready).collect();
+    let ready = reasons.is_empty();
+    let mut response = super::json(&Readiness { ready, reasons });
+    if !ready {
+        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    }
+    response
+}
+
+fn not_ready(head: &Head) -> Option<String> {
+    let partition = head.partition;
+    match &head.status {
+        Status::Owner | Status::Standby if head.seq.is_some() => None,
+        Status::Owner | Status::Standby | Status::Folding => Some(format!("partition {partition} is still being folded")),
+        Status::Troubled(reason) => Some(format!("partition {partition} is in trouble, and tries again: {reason}")),
+        Status::Halted(reason) => Some(format!("partition {partition} is halted: {reason}")),
+    }
+}
+
+/// Lists the partitions: what their arbiters do, and where they are.
+#[utoipa::path(get, path = "/v1/partitions", tag = "state", responses((status = 200, description = "one per partition", body = Partitions)))]
+pub async fn partitions(State(app): State<App>) -> Response {
+    let journal = app.door.journal();
+    let partition = |head: Head| Partition {
+        partition: head.partition,
+        state: state_name(&head.status),
+        reason: match &head.status {
+            Status::Troubled(reason) | Status::Halted(reason) => Some(reason.clone()),
+            Status::Standby | Status::Folding | Status::Owner => None,
+        },
+        seq: head.seq,
+        hash: head.hash.to_string(),
+        models: head.models,
+        settled_until: journal.settled_until(head.partition).to_string(),
+    };
+    super::json(&Partitions { journal: journal.id().to_owned(), partitions: app.door.heads().into_iter().map(partition).collect() })
+}
+
+/// Metrics for Prometheus.
+#[utoipa::path(get, path = "/metrics", tag = "state", responses((status = 200, description = "text exposition format", body = String, content_type = "text/plain")))]
+pub async fn metrics(State(app): State<App>) -> Result<Response, Problem> {
+    for head in app.door.heads() {
+        app.metrics.partition(head.partition, &head.status, head.seq.unwrap_or(0), head.models);
+    }
+    let text = app.metrics.render().map_err(|e| Problem::internal(format!("the metrics cannot be written: {e}")))?;
+    Ok(([(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE))], text).into_response())
+}

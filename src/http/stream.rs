@@ -1,0 +1,252 @@
+//! `GET /v1/events/stream`: events as they are accepted, as Server-Sent Events.
+//!
+//! What was missed is read from the journal, then the door's feed goes on; whoever falls behind the
+//! feed reads the journal again. A reader is never buffered for: bytes are made when the socket
+//! takes them, and one that takes none for a while is disconnected by the listener.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use annals_events::record::Record;
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
+use tokio::sync::{OwnedSemaphorePermit, broadcast, watch};
+use tokio::time::Instant;
+
+use super::extract::Query;
+use super::filter::Filter;
+use super::follow::{self, FollowError, Follower, Until};
+use super::position::{Cursor, Mark};
+use super::problem::Problem;
+use super::{App, cloudevent};
+use crate::arbiter::door::Published;
+
+/// How often a silent stream shows that it is alive.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+/// Bytes that are handed to the socket at once, about.
+const BLOCK_BYTES: usize = 32 * 1024;
+/// Events that are looked at between two looks at the socket.
+const SCAN_MAX: usize = 5_000;
+/// What a client should wait before it connects again.
+const RETRY_MS: u32 = 1_000;
+
+/// What to stream.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct Subscription {
+    /// Event types, comma-separated, short or full.
+    #[serde(rename = "type")]
+    kinds: Option<String>,
+    /// Workspace; `*` stands for anything. All unless given.
+    workspace: Option<String>,
+    /// Model; `*` stands for anything.
+    model: Option<String>,
+    /// Channel that the event is about.
+    channel: Option<String>,
+    /// Where to begin without a cursor: `now` (the default) or `beginning`.
+    from: Option<String>,
+    /// A cursor: the `id` of the last event that was taken. `Last-Event-ID` goes before it.
+    after: Option<String>,
+}
+
+/// Streams events as Server-Sent Events, at least once, each with a cursor as its `id`.
+///
+/// `data` is the CloudEvent (JSON) whose own `data` is the journal's value, `event` its type. The
+/// first message has an `id` only, so that a client which got no event yet can resume, too.
+#[utoipa::path(
+    get, path = "/v1/events/stream", tag = "events",
+    params(Subscription, ("Last-Event-ID" = Option<String>, Header, description = "a cursor: the stream goes on behind it")),
+    responses(
+        (status = 200, description = "the stream", body = String, content_type = "text/event-stream"),
+        (status = 400, description = "a malformed cursor or filter", body = Problem, content_type = "application/problem+json"),
+        (status = 410, description = "the cursor is of another journal or history", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "too many subscribers, or the engine has just been started", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub async fn stream(State(app): State<App>, headers: HeaderMap, Query(asked): Query<Subscription>) -> Result<Response, Problem> {
+    let permit = app.subscribers.clone().try_acquire_owned();
+    let permit = permit.map_err(|_| Problem::unavailable("busy", "there are too many subscribers", "try again later"))?;
+    let filter = Filter::new(asked.kinds.as_deref(), asked.workspace, asked.model, asked.channel)?;
+    let last = match headers.get("last-event-id") {
+        Some(id) => Some(id.to_str().unwrap_or("?").to_owned()),
+        None => asked.after,
+    };
+    let cursor = last.filter(|text| !text.is_empty()).map(|text| Cursor::decode(&text)).transpose()?;
+    let from_beginning = match asked.from.as_deref() {
+        None | Some("now" | "") => false,
+        Some("beginning") => true,
+        Some(other) => return Err(Problem::bad_request("bad-query", format!("`from={other}` is not known"), "send `beginning` or `now`, or a cursor as `after`")),
+    };
+    // before the journal is read: what comes by in between is then seen twice rather than never
+    let feed = app.door.feed();
+    let door = app.door.clone();
+    let follower = super::blocking(move || {
+        let journal = door.journal().clone();
+        let marks = match cursor {
+            Some(cursor) => follow::resume(&*journal, &cursor)?,
+            None if from_beginning => vec![Mark::default(); journal.partitions() as usize],
+            None => follow::now(&*journal, &door.heads())?,
+        };
+        Ok::<_, Problem>(Follower::new(journal, marks, Until::default()))
+    })
+    .await??;
+    let first = Bytes::from(format!("retry: {RETRY_MS}\nid: {}\n\n", follower.cursor().encode()));
+    let live = Live {
+        follower: Some(follower),
+        feed,
+        filter,
+        behind: true,
+        stopping: app.stopping.clone(),
+        heartbeat: Instant::now() + HEARTBEAT,
+        first: Some(first),
+        ended: false,
+        _permit: permit,
+    };
+    let body = futures_util::stream::unfold(live, async |mut live| live.next().await.map(|bytes| (Ok::<_, Infallible>(bytes), live)));
+    let mut response = Body::from_stream(body).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no")); // nginx would hold events back
+    Ok(response)
+}
+
+/// One subscriber.
+struct Live {
+    /// `None` only while a thread reads with it.
+    follower: Option<Follower>,
+    feed: broadcast::Receiver<std::sync::Arc<Published>>,
+    filter: Filter,
+    /// Reads the journal, because the feed alone would leave a gap.
+    behind: bool,
+    stopping: watch::Receiver<bool>,
+    heartbeat: Instant,
+    first: Option<Bytes>,
+    ended: bool,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Live {
+    /// The next bytes for the socket; `None` at the end.
+    async fn next(&mut self) -> Option<Bytes> {
+        if let Some(first) = self.first.take() {
+            return Some(first);
+        }
+        loop {
+            if self.ended || *self.stopping.borrow() {
+                return None;
+            }
+            let step = if self.behind { self.catch_up().await } else { self.follow_feed().await };
+            let bytes = match step {
+                Ok(bytes) => bytes,
+                Err(problem) => {
+                    tracing::warn!("a subscriber's stream ends: {}", problem.detail);
+                    self.ended = true;
+                    let json = serde_json::to_string(&problem).unwrap_or_default();
+                    return Some(Bytes::from(format!("event: problem\ndata: {json}\n\n")));
+                }
+            };
+            if !bytes.is_empty() {
+                self.heartbeat = Instant::now() + HEARTBEAT;
+                return Some(bytes.into());
+            }
+            if Instant::now() >= self.heartbeat {
+                self.heartbeat = Instant::now() + HEARTBEAT;
+                return Some(Bytes::from_static(b": heartbeat\n\n"));
+            }
+        }
+    }
+
+    /// Reads a block from the journal; at its end the feed takes over.
+    async fn catch_up(&mut self) -> Result<Vec<u8>, Problem> {
+        let Some(mut follower) = self.follower.take() else { return Err(Problem::internal("the stream has lost its place")) };
+        let filter = self.filter.clone();
+        let (follower, read) = super::blocking(move || {
+            let read = read_block(&mut follower, &filter);
+            (follower, read)
+        })
+        .await?;
+        let (bytes, drained) = read?;
+        self.behind = !drained;
+        self.follower = Some(follower);
+        Ok(bytes)
+    }
+
+    /// Waits for the feed, and takes what else is there.
+    async fn follow_feed(&mut self) -> Result<Vec<u8>, Problem> {
+        let received = tokio::select! {
+            received = self.feed.recv() => received,
+            _ = self.stopping.changed() => return Ok(Vec::new()),
+            () = tokio::time::sleep_until(self.heartbeat) => return Ok(Vec::new()),
+        };
+        let mut bytes = Vec::new();
+        let mut next = received;
+        loop {
+            match next {
+                Ok(published) => self.take(&published, &mut bytes)?,
+                Err(RecvError::Lagged(_)) => self.fall_behind(),
+                Err(RecvError::Closed) => self.ended = true,
+            }
+            if self.behind || self.ended || bytes.len() >= BLOCK_BYTES {
+                return Ok(bytes);
+            }
+            next = match self.feed.try_recv() {
+                Ok(published) => Ok(published),
+                Err(TryRecvError::Empty) => return Ok(bytes),
+                Err(TryRecvError::Lagged(n)) => Err(RecvError::Lagged(n)),
+                Err(TryRecvError::Closed) => Err(RecvError::Closed),
+            };
+        }
+    }
+
+    fn take(&mut self, published: &Published, bytes: &mut Vec<u8>) -> Result<(), Problem> {
+        let corrupt = |e| Problem::internal(format!("an event that came by is not one of ours: {e}"));
+        let Some(follower) = &mut self.follower else { return Err(Problem::internal("the stream has lost its place")) };
+        let view = published.record.view().map_err(corrupt)?;
+        if view.seq < follower.mark(published.partition).seq {
+            return Ok(()); // it was read from the journal already
+        }
+        if !follower.took(published.partition, published.offset, view.seq, view.prevhash, published.record.hash()) {
+            self.fall_behind();
+        } else if self.filter.wants(&view) {
+            message(follower, published.partition, &published.record, bytes).map_err(corrupt)?;
+        }
+        Ok(())
+    }
+
+    fn fall_behind(&mut self) {
+        self.behind = true;
+        if let Some(follower) = &mut self.follower {
+            follower.rewind();
+        }
+    }
+}
+
+/// Some messages from the journal, and whether its end was reached.
+fn read_block(follower: &mut Follower, filter: &Filter) -> Result<(Vec<u8>, bool), FollowError> {
+    let mut bytes = Vec::new();
+    for _ in 0..SCAN_MAX {
+        let Some(event) = follower.next()? else { return Ok((bytes, true)) };
+        let corrupt = |e: annals_events::record::Corrupt| FollowError::Halt { partition: event.partition, reason: e.to_string() };
+        if filter.wants(&event.record.view().map_err(corrupt)?) {
+            message(follower, event.partition, &event.record, &mut bytes).map_err(corrupt)?;
+        }
+        if bytes.len() >= BLOCK_BYTES {
+            break;
+        }
+    }
+    Ok((bytes, false))
+}
+
+/// One event as a message (WHATWG HTML, "Server-sent events").
+fn message(follower: &Follower, partition: u32, record: &Record, out: &mut Vec<u8>) -> Result<(), annals_events::record::Corrupt> {
+    let kind = record.view()?.kind.name();
+    out.extend_from_slice(format!("id: {}\nevent: {kind}\ndata: ", follower.cursor().encode()).as_bytes());
+    cloudevent::write(partition, record, out)?;
+    out.extend_from_slice(b"\n\n");
+    Ok(())
+}
