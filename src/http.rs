@@ -49,6 +49,8 @@ pub struct Shared {
     pub door: Arc<Door>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Tells the size of the journal's files, in bytes.
+    pub journal_bytes: JournalBytes,
     /// Becomes true when the engine stops: streams end then.
     pub stopping: watch::Receiver<bool>,
     /// Places for batches.
@@ -59,16 +61,20 @@ pub struct Shared {
     pub subscribers: Arc<Semaphore>,
 }
 
+/// Looks up the size of the journal's files, in bytes.
+pub type JournalBytes = Box<dyn Fn() -> u64 + Send + Sync>;
+
 /// [`Shared`], as handlers get it.
 pub type App = Arc<Shared>;
 
 impl Shared {
     /// What the handlers share, with all places free.
     #[must_use]
-    pub fn new(door: Arc<Door>, metrics: Arc<Metrics>, stopping: watch::Receiver<bool>) -> Self {
+    pub fn new(door: Arc<Door>, metrics: Arc<Metrics>, stopping: watch::Receiver<bool>, journal_bytes: JournalBytes) -> Self {
         Self {
             door,
             metrics,
+            journal_bytes,
             stopping,
             batches: Semaphore::new(BATCHES_MAX),
             long_reads: Arc::new(Semaphore::new(LONG_READS_MAX)),

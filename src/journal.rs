@@ -17,6 +17,7 @@
 //!    next claim has returned; then it is decided.
 //! 6. What is visible stays: after a crash, too.
 
+pub mod follow;
 pub mod sqlite;
 
 #[cfg(test)]

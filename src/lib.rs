@@ -2,7 +2,10 @@
 
 pub mod arbiter;
 pub mod audit;
+pub mod cli;
 pub mod config;
 pub mod http;
 pub mod journal;
 pub mod metrics;
+pub mod runner;
+pub mod serve;

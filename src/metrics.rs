@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use prometheus::{Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+use prometheus::{
+    Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+};
 
 use crate::arbiter::{Counts, Status};
 
@@ -48,7 +50,11 @@ impl Metrics {
             )?,
             proposals: counters("annals_proposals_total", "Proposals that came in over HTTP, by what became of them.", &["outcome"])?,
             settled: Histogram::with_opts(buckets("annals_settle_duration_seconds", "Time from a proposal's arrival to its verdict."))?,
-            partition_state: gauges("annals_partition_state", "1 for the state that the partition's arbiter is in.", &["partition", "state"])?,
+            partition_state: gauges(
+                "annals_partition_state",
+                "1 for the state that the partition's arbiter is in.",
+                &["partition", "state"],
+            )?,
             partition_seq: gauges("annals_partition_seq", "Place of the partition's last accepted event.", &["partition"])?,
             partition_models: gauges("annals_partition_models", "Models that the partition has.", &["partition"])?,
             dropped: counters("annals_records_dropped_total", "Records that rule R dropped.", &["partition", "reason"])?,

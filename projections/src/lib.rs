@@ -1,1 +1,52 @@
-//! x
+//! What can be asked: tables made of the journal's events, which can be dropped and rebuilt.
+//!
+//! ```text
+//!  entries ──▶ live ──┐                       ┌──▶ registry, timeline, lineage (queries)
+//!                     ├─▶ fold ─▶ store ─▶ views.db
+//!  journal ─▶ rebuild ┘  (pure)   (SQL)       └──▶ positions (in the same transaction)
+//! ```
+//!
+//! | module | what it is for |
+//! | --- | --- |
+//! | [`table`] | the traits [`Projection`] and [`Fold`](table::Fold): events in, rows out, no database |
+//! | [`position`] | [`Entry`], [`Position`] and the entry as projections read it |
+//! | [`payload`] | the producer's `data`, read leniently |
+//! | [`registry`], [`timeline`], [`lineage`] | one view each: its tables, its fold, its questions |
+//! | `store` | the statements that all views share |
+//! | `live` | new entries: rule R, fold, rows and position in one transaction |
+//! | [`rebuild`] | all entries again: new tables beside the old, then a switch; and `diff` |
+//! | [`views`] | [`Views`]: the file `views.db`, opening, applying, status, reset |
+//! | [`as_of`] | [`AsOf`]: now, a time, or a vector of positions |
+//! | [`page`] | [`Page`] and [`Listing`]: keyset paging |
+//! | [`error`] | [`Error`] |
+//!
+//! Nothing decides from a view, and every view can be dropped: an error here never touches the
+//! journal. SQL is written in this crate (and in the embedded journal) only.
+
+pub mod as_of;
+pub mod error;
+mod live;
+pub mod page;
+pub mod payload;
+pub mod position;
+pub mod registry;
+mod store;
+pub mod table;
+pub mod timeline;
+pub mod views;
+
+pub use as_of::AsOf;
+pub use error::Error;
+pub use page::{Doc, Listing, Page};
+pub use position::{Entry, Position};
+pub use table::Projection;
+pub use views::{Status, Views};
+
+/// The names of all views.
+pub const NAMES: &[&str] = &[registry::NAME, timeline::NAME];
+
+/// Every projection.
+#[must_use]
+pub fn all() -> Vec<Box<dyn Projection>> {
+    vec![Box::new(registry::Registry), Box::new(timeline::Timeline)]
+}

@@ -208,7 +208,13 @@ mod tests {
 
     #[test]
     fn binary_mode_decodes_header_values_and_fills_in_what_is_missing() {
-        let given = headers(&[("ce-specversion", "1.0"), ("ce-type", "created"), ("ce-subject", "default/%C3%A9t%C3%A9"), ("ce-actor", "\"a \\\"b\\\"\""), ("if-match", "\"3\"")]);
+        let given = headers(&[
+            ("ce-specversion", "1.0"),
+            ("ce-type", "created"),
+            ("ce-subject", "default/%C3%A9t%C3%A9"),
+            ("ce-actor", "\"a \\\"b\\\"\""),
+            ("if-match", "\"3\""),
+        ]);
         let proposal = binary(&given, br#"{"name":"x"}"#);
         let proposal = proposal.unwrap_or_else(|refusal| panic!("{refusal:?}"));
         assert_eq!(proposal.key.as_str(), "default/été");
@@ -218,7 +224,8 @@ mod tests {
 
     #[test]
     fn header_values_that_are_not_text_are_refused() {
-        let refusal = binary(&headers(&[("ce-specversion", "1.0"), ("ce-type", "created"), ("ce-subject", "default/%FF")]), b"{}").unwrap_err();
+        let refusal =
+            binary(&headers(&[("ce-specversion", "1.0"), ("ce-type", "created"), ("ce-subject", "default/%FF")]), b"{}").unwrap_err();
         assert_eq!(refusal.code, Code::Malformed);
         assert!(refusal.message.contains("ce-subject"), "{}", refusal.message);
     }
@@ -226,7 +233,13 @@ mod tests {
     #[test]
     fn if_match_must_be_a_sequence_and_agree_with_the_attribute() {
         for (value, extra) in [("W/\"3\"", "3"), ("\"a\"", "3"), ("\"4\"", "3")] {
-            let given = headers(&[("ce-specversion", "1.0"), ("ce-type", "created"), ("ce-subject", "default/m"), ("ce-expectedseq", extra), ("if-match", value)]);
+            let given = headers(&[
+                ("ce-specversion", "1.0"),
+                ("ce-type", "created"),
+                ("ce-subject", "default/m"),
+                ("ce-expectedseq", extra),
+                ("if-match", value),
+            ]);
             assert_eq!(binary(&given, b"{}").map_err(|r| r.code), Err(Code::Malformed), "{value}");
         }
     }

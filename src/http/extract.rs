@@ -17,7 +17,9 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let path = axum::extract::Path::from_request_parts(parts, state).await;
-        let bad = |e: rejection::PathRejection| Problem::bad_request("bad-path", format!("the path cannot be read: {e}"), "percent-encode names as UTF-8");
+        let bad = |e: rejection::PathRejection| {
+            Problem::bad_request("bad-path", format!("the path cannot be read: {e}"), "percent-encode names as UTF-8")
+        };
         path.map(|axum::extract::Path(path)| Self(path)).map_err(bad)
     }
 }
@@ -27,7 +29,9 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Query<T
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let query = axum::extract::Query::from_request_parts(parts, state).await;
-        let bad = |e: rejection::QueryRejection| Problem::bad_request("bad-query", format!("the query cannot be read: {}", e.body_text()), "/openapi.json lists the parameters");
+        let bad = |e: rejection::QueryRejection| {
+            Problem::bad_request("bad-query", format!("the query cannot be read: {}", e.body_text()), "/openapi.json lists the parameters")
+        };
         query.map(|axum::extract::Query(query)| Self(query)).map_err(bad)
     }
 }

@@ -29,7 +29,8 @@ impl Filter {
     /// 400 for a type that is none.
     pub fn new(kinds: Option<&str>, workspace: Option<String>, model: Option<String>, channel: Option<String>) -> Result<Self, Problem> {
         let kind = |name: &str| {
-            let unknown = || Problem::bad_request("unknown-type", format!("`{name}` is not an event type"), "`annals schemas` lists the types");
+            let unknown =
+                || Problem::bad_request("unknown-type", format!("`{name}` is not an event type"), "`annals schemas` lists the types");
             Kind::from_any(name.trim()).ok_or_else(unknown)
         };
         let kinds = kinds.filter(|k| !k.is_empty()).map_or(Ok(Vec::new()), |k| k.split(',').map(kind).collect())?;

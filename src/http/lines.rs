@@ -62,7 +62,11 @@ pub fn permit(app: &App) -> Result<OwnedSemaphorePermit, Problem> {
 
 /// Answers with what `write` writes. If it fails, the connection is cut in the middle of the body:
 /// a reader must not take half an answer for a whole one.
-pub fn ndjson<E: std::fmt::Display>(permit: OwnedSemaphorePermit, what: &'static str, write: impl FnOnce(&mut Sink) -> Result<(), E> + Send + 'static) -> Response {
+pub fn ndjson<E: std::fmt::Display>(
+    permit: OwnedSemaphorePermit,
+    what: &'static str,
+    write: impl FnOnce(&mut Sink) -> Result<(), E> + Send + 'static,
+) -> Response {
     let (out, blocks) = mpsc::channel(BLOCKS_MAX);
     tokio::task::spawn_blocking(move || {
         let _held_until_the_end = permit;

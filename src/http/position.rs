@@ -9,6 +9,7 @@ use axum::http::StatusCode;
 
 use super::problem::Problem;
 use super::uri;
+use crate::journal::follow::Mark;
 
 /// By partition: a `seq`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -72,17 +73,6 @@ impl Moment {
             Err(_) => Positions::parse(text, partitions).map(Self::Positions),
         }
     }
-}
-
-/// The last event of a partition that a reader has taken.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Mark {
-    /// Offset behind it in the log; 0 before the first.
-    pub next: u64,
-    /// The `seq` that comes next.
-    pub seq: u64,
-    /// Its hash.
-    pub hash: Hash,
 }
 
 /// What a cursor says: for each partition the offset behind the last event that was delivered, and
@@ -177,7 +167,11 @@ mod tests {
 
     #[test]
     fn a_cursor_round_trips_and_knows_its_history() {
-        let marks = [Mark { next: 0, ..Mark::default() }, Mark { next: 300, seq: 300, hash: Hash::of(b"x") }, Mark { next: u64::from(u32::MAX) * 9, seq: 1, hash: Hash::of(b"y") }];
+        let marks = [
+            Mark { next: 0, ..Mark::default() },
+            Mark { next: 300, seq: 300, hash: Hash::of(b"x") },
+            Mark { next: u64::from(u32::MAX) * 9, seq: 1, hash: Hash::of(b"y") },
+        ];
         let cursor = Cursor::at("journal", &marks);
         assert_eq!(Cursor::decode(&cursor.encode()).unwrap(), cursor);
         assert_ne!(Cursor::at("another", &marks), cursor);

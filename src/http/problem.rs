@@ -150,7 +150,9 @@ impl From<ProposeError> for Problem {
                 Self::unavailable("unavailable", &error, "nothing was stored: look at /readyz, and send it again with the same id")
             }
             // not a plain failure: it may become an event, and the same id finds out
-            ProposeError::Unknown(_) => Self::unavailable("unknown-outcome", &error, "send it again with the same id: it is never applied twice"),
+            ProposeError::Unknown(_) => {
+                Self::unavailable("unknown-outcome", &error, "send it again with the same id: it is never applied twice")
+            }
         }
     }
 }
@@ -159,7 +161,9 @@ impl From<ReadError> for Problem {
     fn from(error: ReadError) -> Self {
         match &error {
             ReadError::Unavailable(_) => Self::unavailable("unavailable", &error, "try again after Retry-After"),
-            ReadError::Corrupt(_) => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "corrupt", &error, "run `annals audit verify`, and restore a backup"),
+            ReadError::Corrupt(_) => {
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "corrupt", &error, "run `annals audit verify`, and restore a backup")
+            }
         }
     }
 }
@@ -190,7 +194,8 @@ mod tests {
 
     #[test]
     fn a_refusal_keeps_its_code_state_and_remedy() {
-        let refusal = Refusal::new(Code::IllegalTransition, "it is retired", "restore it").on(serde_json::json!({"modelseq": 4})).allow(["retired"]);
+        let refusal =
+            Refusal::new(Code::IllegalTransition, "it is retired", "restore it").on(serde_json::json!({"modelseq": 4})).allow(["retired"]);
         let problem = Problem::from(refusal);
         assert_eq!(problem.status, 409);
         let json = serde_json::to_value(&problem).unwrap();

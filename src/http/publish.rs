@@ -17,8 +17,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::cloudevent::{self, Mode};
-use super::problem::Problem;
 use super::extract::{Path, Query};
+use super::problem::Problem;
 use super::{App, POSITION, uri};
 use crate::arbiter::door::Answer;
 use crate::journal::ProposeError;
@@ -227,15 +227,27 @@ async fn read(body: Body, headers: &HeaderMap, bytes_max: usize) -> Result<Bytes
     let body = axum::body::to_bytes(body, bytes_max).await;
     body.map_err(|e| {
         let limit = std::error::Error::source(&e).is_some_and(|source| source.to_string().contains("length limit"));
-        if limit { too_large() } else { Problem::bad_request("bad-body", format!("the body could not be read: {e}"), "send the request again") }
+        if limit {
+            too_large()
+        } else {
+            Problem::bad_request("bad-body", format!("the body could not be read: {e}"), "send the request again")
+        }
     })
 }
 
 async fn publish_batch(app: &App, headers: &HeaderMap, body: Body, started: Instant) -> Result<Response, Problem> {
     if headers.contains_key(header::IF_MATCH) {
-        return Err(Problem::bad_request("malformed", "If-Match does not say which event of a batch it is about", "set `expectedseq` in the events"));
+        return Err(Problem::bad_request(
+            "malformed",
+            "If-Match does not say which event of a batch it is about",
+            "set `expectedseq` in the events",
+        ));
     }
-    let _place = app.batches.acquire().await.map_err(|_| Problem::unavailable("stopping", "the engine is stopping", "send it to another, or later"))?;
+    let _place = app
+        .batches
+        .acquire()
+        .await
+        .map_err(|_| Problem::unavailable("stopping", "the engine is stopping", "send it to another, or later"))?;
     let body = read(body, headers, BATCH_BYTES_MAX).await?;
     let bad = |detail: String| Problem::bad_request("malformed", detail, "send a JSON array of CloudEvents");
     let text = std::str::from_utf8(&body).map_err(|_| bad("the batch is not UTF-8".into()))?;
@@ -354,11 +366,7 @@ pub struct ProposalState {
         (status = 404, description = "never seen, not judged yet, or its verdict is no longer kept: these cannot be told apart", body = Problem, content_type = "application/problem+json"),
     ),
 )]
-pub async fn proposal_state(
-    State(app): State<App>,
-    Path(id): Path<String>,
-    Query(asked): Query<Asked>,
-) -> Result<Response, Problem> {
+pub async fn proposal_state(State(app): State<App>, Path(id): Path<String>, Query(asked): Query<Asked>) -> Result<Response, Problem> {
     let source = asked.source.unwrap_or_else(|| cloudevent::SOURCE.to_owned());
     let door = app.door.clone();
     let (id, source, found) = super::blocking(move || {

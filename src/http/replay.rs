@@ -7,11 +7,12 @@ use serde::Deserialize;
 
 use super::extract::Query;
 use super::filter::Filter;
-use super::follow::{self, Follower, Until};
-use super::position::{Cursor, Mark, Moment, Positions};
+use super::follow;
+use super::position::{Cursor, Moment, Positions};
 use super::problem::Problem;
 use super::{App, POSITION, cloudevent, lines};
 use crate::audit::bundle;
+use crate::journal::follow::{Accepted, Follower, Mark, Until};
 
 /// What to replay.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
@@ -30,7 +31,7 @@ pub struct Replay {
     from: Option<String>,
     /// Only what follows these positions, or this cursor of the stream.
     after: Option<String>,
-    /// The last moment: an RFC 3339 time, or positions (inclusive).
+    /// The last moment: an RFC 3339 time, or positions (inclusive; nothing of a partition that is not named).
     until: Option<String>,
     /// Most events to send.
     limit: Option<u64>,
@@ -44,7 +45,7 @@ enum Since {
 }
 
 impl Since {
-    fn has(&self, event: &follow::Accepted) -> bool {
+    fn has(&self, event: &Accepted) -> bool {
         match self {
             Self::Beginning => true,
             Self::From(Moment::Time(time)) => event.recorded >= *time,
@@ -84,7 +85,12 @@ pub async fn replay(State(app): State<App>, Query(asked): Query<Replay>) -> Resu
     let mut follower = super::blocking(move || {
         let ends = (0..partitions).map(|p| journal.end(p)).collect::<Result<Vec<_>, _>>()?;
         let marks = cursor.map_or_else(|| Ok(vec![Mark::default(); partitions as usize]), |cursor| follow::resume(&*journal, &cursor))?;
-        Ok::<_, Problem>(Follower::new(journal, marks, Until { moment, ends }))
+        let (time, positions) = match moment {
+            Some(Moment::Time(time)) => (Some(time), None),
+            Some(Moment::Positions(positions)) => (None, Some(positions.0)),
+            None => (None, None),
+        };
+        Ok::<_, Problem>(Follower::new(journal, marks, Until { time, positions, ends }))
     })
     .await??;
     let position = super::heads_position(&app.door.heads());

@@ -105,6 +105,7 @@ pub async fn metrics(State(app): State<App>) -> Result<Response, Problem> {
     for head in app.door.heads() {
         app.metrics.partition(head.partition, &head.status, head.seq.unwrap_or(0), head.models);
     }
+    app.metrics.journal_bytes((app.journal_bytes)());
     let text = app.metrics.render().map_err(|e| Problem::internal(format!("the metrics cannot be written: {e}")))?;
     Ok(([(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE))], text).into_response())
 }

@@ -19,11 +19,12 @@ use tokio::time::Instant;
 
 use super::extract::Query;
 use super::filter::Filter;
-use super::follow::{self, FollowError, Follower, Until};
-use super::position::{Cursor, Mark};
+use super::follow;
+use super::position::Cursor;
 use super::problem::Problem;
 use super::{App, cloudevent};
 use crate::arbiter::door::Published;
+use crate::journal::follow::{FollowError, Follower, Mark, Until};
 
 /// How often a silent stream shows that it is alive.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -79,7 +80,13 @@ pub async fn stream(State(app): State<App>, headers: HeaderMap, Query(asked): Qu
     let from_beginning = match asked.from.as_deref() {
         None | Some("now" | "") => false,
         Some("beginning") => true,
-        Some(other) => return Err(Problem::bad_request("bad-query", format!("`from={other}` is not known"), "send `beginning` or `now`, or a cursor as `after`")),
+        Some(other) => {
+            return Err(Problem::bad_request(
+                "bad-query",
+                format!("`from={other}` is not known"),
+                "send `beginning` or `now`, or a cursor as `after`",
+            ));
+        }
     };
     // before the journal is read: what comes by in between is then seen twice rather than never
     let feed = app.door.feed();
@@ -94,7 +101,7 @@ pub async fn stream(State(app): State<App>, headers: HeaderMap, Query(asked): Qu
         Ok::<_, Problem>(Follower::new(journal, marks, Until::default()))
     })
     .await??;
-    let first = Bytes::from(format!("retry: {RETRY_MS}\nid: {}\n\n", follower.cursor().encode()));
+    let first = Bytes::from(format!("retry: {RETRY_MS}\nid: {}\n\n", cursor_of(&follower)));
     let live = Live {
         follower: Some(follower),
         feed,
@@ -245,8 +252,12 @@ fn read_block(follower: &mut Follower, filter: &Filter) -> Result<(Vec<u8>, bool
 /// One event as a message (WHATWG HTML, "Server-sent events").
 fn message(follower: &Follower, partition: u32, record: &Record, out: &mut Vec<u8>) -> Result<(), annals_events::record::Corrupt> {
     let kind = record.view()?.kind.name();
-    out.extend_from_slice(format!("id: {}\nevent: {kind}\ndata: ", follower.cursor().encode()).as_bytes());
+    out.extend_from_slice(format!("id: {}\nevent: {kind}\ndata: ", cursor_of(follower)).as_bytes());
     cloudevent::write(partition, record, out)?;
     out.extend_from_slice(b"\n\n");
     Ok(())
+}
+
+fn cursor_of(follower: &Follower) -> String {
+    Cursor::at(follower.journal().id(), follower.marks()).encode()
 }

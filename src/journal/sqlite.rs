@@ -36,9 +36,7 @@ use queue::Queue;
 use reader::{Reader, name_of};
 use writer::{RecordRow, Rows, VerdictRow, Writer};
 
-use super::{
-    AppendError, Batch, Chunk, Claim, ClaimError, Journal, Located, PARTITIONS, ProposeError, Proposed, Queued, ReadError,
-};
+use super::{AppendError, Batch, Chunk, Claim, ClaimError, Journal, Located, PARTITIONS, ProposeError, Proposed, Queued, ReadError};
 
 /// See the module.
 pub struct SqliteJournal {
@@ -79,8 +77,8 @@ impl SqliteJournal {
         let reader = Reader::new(&file, meta.partitions);
         let queues = (0..meta.partitions).map(|p| waiting_behind(&reader, p)).collect::<Result<_, _>>();
         let queues = Arc::new(queues.map_err(|e| OpenError::Damaged { dir: dir.to_owned(), what: e.to_string() })?);
-        let keeper = Keeper::start(&file, Arc::clone(&writer), meta.partitions)
-            .map_err(|source| OpenError::Io { path: dir.to_owned(), source })?;
+        let keeper =
+            Keeper::start(&file, Arc::clone(&writer), meta.partitions).map_err(|source| OpenError::Io { path: dir.to_owned(), source })?;
         let engine = Engine { writer, queues, _keeper: keeper, _lock: lock };
         Ok(Self { dir: dir.to_owned(), id: meta.id, partitions: meta.partitions, reader, engine: Some(engine) })
     }

@@ -237,4 +237,3 @@ pub fn trouble(dir: &Path, error: &rusqlite::Error) -> OpenError {
         _ => OpenError::Sqlite { why: super::writer::explain(&dir, error), dir },
     }
 }
-

@@ -1,0 +1,115 @@
+//! What an event says, in one line of English.
+
+use annals_events::deploy::Promoted;
+use annals_events::model::Decided;
+use annals_events::train::Registered;
+
+use crate::payload::Fields;
+use crate::position::Event;
+
+/// Longest text of a producer that is taken into a line, in characters.
+const QUOTED_MAX: usize = 120;
+
+/// The line, without subject: `promoted version 2 to production, displacing version 1`.
+pub(super) fn of(event: &Event<'_>, data: &Fields<'_>) -> String {
+    match &event.decided {
+        Decided::ModelCreated(d) => format!("created the model under the policy {}", d.policy),
+        Decided::RunTrained(d) => format!("trained in run {}{}{}", d.run, metrics(data), first(d.created)),
+        Decided::VersionRegistered(d) => registered(d),
+        Decided::VersionEvaluated(d) => {
+            let suite = data.text("suite").map(|s| format!(" by {}", quoted(&s))).unwrap_or_default();
+            format!("evaluated version {}{suite}: {}", d.version, d.verdict)
+        }
+        Decided::ApprovalRequested(d) => {
+            format!("asked for approval {} of version {} for {}, requested by {}", d.approval, d.version, d.channel, d.requester)
+        }
+        Decided::ApprovalDecided(d) => {
+            format!("{} version {} for {} (approval {}), decided by {}", d.decision, d.version, d.channel, d.approval, d.approver)
+        }
+        Decided::VersionPromoted(d) => promoted(d),
+        Decided::VersionDemoted(d) => format!("demoted version {} from {}, which is empty now", d.version, d.channel),
+        Decided::AliasSet(d) => {
+            let from = d.from.map(|from| format!(", before version {from}")).unwrap_or_default();
+            format!("set the alias {} to version {}{from}", d.alias, d.version)
+        }
+        Decided::AliasRemoved(d) => format!("removed the alias {}, which named version {}", d.alias, d.from),
+        Decided::DeploymentRequested(d) => format!("requested deployment {} of version {} to {}", d.deployment, d.version, d.target),
+        Decided::DeploymentSucceeded(d) => {
+            let replaces = d.replaces.as_ref().map(|id| format!(", replacing deployment {id}")).unwrap_or_default();
+            format!("deployed version {} (deployment {}){replaces}", d.version, d.deployment)
+        }
+        Decided::DeploymentFailed(d) => {
+            let error = data.word("error").or_else(|| data.object("error").text("message"));
+            let error = error.map(|e| format!(": {}", quoted(&e))).unwrap_or_default();
+            format!("deployment {} of version {} failed{error}", d.deployment, d.version)
+        }
+        Decided::DeploymentRemoved(d) => format!("removed deployment {} of version {}", d.deployment, d.version),
+        Decided::ModelMeasured(d) => format!("measured {}{}", measure(data, "value"), of_version(d.version)),
+        Decided::DriftDetected(d) => drifted(&d.drift, d.version, data),
+        Decided::DriftResolved(d) => format!("drift {}{} is resolved", d.drift, of_version(d.version)),
+        Decided::RetrainRequested(d) => {
+            let drift = d.drift.as_ref().map(|id| format!(" because of drift {id}")).unwrap_or_default();
+            format!("requested a retraining{drift} ({})", d.dedup)
+        }
+        Decided::VersionRetired(d) => format!("retired version {}", d.version),
+        Decided::ProposalRefused(d) => {
+            let kind = annals_events::kind::Kind::from_name(&d.kind).map_or(d.kind.as_str(), |kind| kind.dotted());
+            format!("refused {kind} ({}): {}", d.code.as_str(), d.message)
+        }
+        Decided::JournalOpened(d) => {
+            format!("opened partition {} of {} of the journal, generation {}", event.partition, d.partitions, d.generation)
+        }
+    }
+}
+
+fn registered(d: &Registered) -> String {
+    let label = d.label.as_ref().map(|label| format!(" ({label})")).unwrap_or_default();
+    let run = d.run.as_ref().map(|run| format!(" from {}run {run}", if d.external { "the external " } else { "" })).unwrap_or_default();
+    let pinned = if d.digest.is_none() { ", without a digest" } else { "" };
+    format!("registered version {}{label}{run}{pinned}{}", d.version, first(d.created))
+}
+
+fn promoted(d: &Promoted) -> String {
+    let verb = if d.rollback_of.is_some() { "rolled back to" } else { "promoted" };
+    let place = if d.rollback_of.is_some() { "in" } else { "to" };
+    let displaced = d.from.map(|from| format!(", displacing version {from}")).unwrap_or_default();
+    let restored = if d.restored { ", which was retired" } else { "" };
+    format!("{verb} version {}{restored} {place} {}{displaced}", d.version, d.channel)
+}
+
+fn drifted(id: &str, version: Option<u64>, data: &Fields<'_>) -> String {
+    let kind = data.text("kind").map(|kind| format!("{} drift", quoted(&kind))).unwrap_or_else(|| "drift".into());
+    let metric = if data.raw("metric").is_some() { format!(": {}", measure(data, "observed")) } else { String::new() };
+    let threshold = data.word("threshold").map(|t| format!(", threshold {t}")).unwrap_or_default();
+    format!("detected {kind} {id}{}{metric}{threshold}", of_version(version))
+}
+
+/// `accuracy 0.71`, from `metric` and the field that holds its value.
+fn measure(data: &Fields<'_>, value: &str) -> String {
+    let name = data.text("metric").map_or_else(|| "a metric".into(), |name| quoted(&name));
+    data.word(value).map(|value| format!("{name} {value}")).unwrap_or(name)
+}
+
+fn metrics(data: &Fields<'_>) -> String {
+    let list = data.objects("metrics");
+    let each = list.iter().take(3).filter_map(|m| Some(format!("{} {}", quoted(&m.text("name")?), m.word("value")?)));
+    let text = each.collect::<Vec<_>>().join(", ");
+    if text.is_empty() { text } else { format!(": {text}") }
+}
+
+fn of_version(version: Option<u64>) -> String {
+    version.map(|version| format!(" of version {version}")).unwrap_or_default()
+}
+
+fn first(created: bool) -> &'static str {
+    if created { ", which created the model" } else { "" }
+}
+
+/// A producer's text on one line, and not too long.
+fn quoted(text: &str) -> String {
+    let mut line: String = text.chars().take(QUOTED_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if text.chars().nth(QUOTED_MAX).is_some() {
+        line.push('…');
+    }
+    line
+}

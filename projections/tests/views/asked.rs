@@ -1,0 +1,79 @@
+//! What the doors ask, and what they get.
+
+use annals_events::names::VersionRef;
+use annals_projections::timeline::Order;
+use annals_projections::{AsOf, Page};
+
+use crate::journal::{apply_all, iris, open, value};
+
+const NOW: &AsOf = &AsOf::Now;
+
+#[tokio::test]
+async fn the_registry_has_the_documents_of_a_whole_life() {
+    let (dir, journal) = (tempfile::tempdir().unwrap(), iris());
+    let views = open(&dir).await;
+    apply_all(&views, &journal.entries).await;
+
+    let model = views.model("default/iris", NOW).await.unwrap().unwrap();
+    let m = value(&model);
+    assert_eq!(m["owner"], "ada");
+    assert_eq!(m["latest_version"], 2);
+    assert_eq!(m["channels"], serde_json::json!({"dev": 1, "production": 2}));
+    assert_eq!(m["aliases"], serde_json::json!({}));
+    assert_eq!(m["health"], "healthy");
+    assert_eq!(m["open_retrains"], serde_json::json!([]));
+    assert_eq!(m["modelseq"], model.modelseq);
+
+    let one = views.version("default/iris", &VersionRef::Number(1), NOW).await.unwrap().unwrap();
+    assert!(one.body.get().contains(r#""performance":{"accuracy":0.97}"#), "{}", one.body);
+    let v = value(&one);
+    assert_eq!((&v["label"], &v["status"], &v["run"]), (&"1.0".into(), &"registered".into(), &"run-1".into()));
+    assert_eq!(v["channels"], serde_json::json!(["dev"]), "a retired version that is promoted is in use again");
+    assert!(v.get("retired").is_none());
+    assert_eq!(v["evaluations"][0]["verdict"], "passed");
+    assert_eq!(v["approvals"][0]["state"], "approved");
+    assert_eq!(v["approvals"][0]["approver"], "grace");
+    for name in [VersionRef::Label("2.0".into()), VersionRef::Run("run-2".into())] {
+        let two = views.version("default/iris", &name, NOW).await.unwrap().unwrap();
+        assert_eq!(value(&two)["version"], 2, "{name}");
+    }
+    let unpinned = views.version("other/iris", &VersionRef::Number(1), NOW).await.unwrap().unwrap();
+    assert_eq!((&value(&unpinned)["unpinned"], &value(&unpinned)["external_run"]), (&true.into(), &true.into()));
+
+    let production = value(&views.channel("default/iris", "production", NOW).await.unwrap().unwrap());
+    assert_eq!((&production["version"], &production["previous"]), (&2.into(), &1.into()));
+    let channels = views.channels("default/iris", NOW).await.unwrap();
+    assert_eq!(channels.iter().map(|c| value(c)["channel"].as_str().unwrap().to_owned()).collect::<Vec<_>>(), ["dev", "production"]);
+    assert!(views.aliases("default/iris", NOW).await.unwrap().is_empty());
+
+    let deployments = views.deployments("default/iris", NOW, &Page::default()).await.unwrap();
+    let states: Vec<_> = deployments.items.iter().map(|d| value(d)["state"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(states, ["superseded", "failed", "removed"]);
+    let first = value(&deployments.items[0]);
+    assert_eq!((&first["endpoint"], &first["replaced_by"]), (&"http://127.0.0.1:1/".into(), &"d3".into()));
+    let drift = value(&views.drifts("default/iris", NOW, &Page::default()).await.unwrap().items[0]);
+    assert_eq!((&drift["state"], &drift["reason"], &drift["version"]), (&"resolved".into(), &"retrained".into(), &1.into()));
+    assert!(views.model("default/nobody", NOW).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn the_timeline_reads_as_sentences_and_shows_refused_attempts() {
+    let (dir, journal) = (tempfile::tempdir().unwrap(), iris());
+    let views = open(&dir).await;
+    apply_all(&views, &journal.entries).await;
+    let lines = views.timeline_of("default/iris", Order::Oldest, NOW, &Page::default()).await.unwrap().items;
+    let has = |text: &str| assert!(lines.iter().any(|l| l.summary.contains(text)), "{text} is not in {:#?}", lines);
+    has("trained in run run-1: accuracy 0.97");
+    has("registered version 2 (2.0) from run run-2");
+    has("promoted version 2 to production, displacing version 1");
+    has("rolled back to version 1 in production, displacing version 2");
+    has("deployed version 2 (deployment d3), replacing deployment d1");
+    has("detected data drift f1 of version 1: accuracy 0.61, threshold 0.8");
+    has("deployment d2 of version 2 failed: no memory");
+    has("approved version 1 for production (approval a1), decided by grace");
+    let refused = lines.iter().find(|l| l.refused.is_some()).unwrap();
+    assert_eq!((refused.kind.as_str(), refused.refused.as_deref()), ("version.retired", Some("version-held")));
+    assert_eq!((refused.reason.as_deref(), refused.version), (Some("too early"), Some(1)));
+    let promoted = lines.iter().find(|l| l.reason.as_deref() == Some("better")).unwrap();
+    assert_eq!((promoted.actor.as_str(), promoted.occurred.as_deref()), ("unverified:ada", Some("2026-03-01T11:00:00Z")));
+}

@@ -1,0 +1,176 @@
+//! Journals for tests: short lists of proposals, judged by the real ledger.
+
+use std::collections::BTreeMap;
+
+use annals_events::kind::Kind;
+use annals_events::ledger::{Ledger, opening};
+use annals_events::names::{Key, partition_of};
+use annals_events::record::Record;
+use annals_events::submission::Submission;
+use annals_events::time::Timestamp;
+use annals_events::verdict::Outcome;
+use annals_projections::{Entry, NAMES, Views};
+use serde_json::{Value, json};
+
+pub const PARTITIONS: u32 = 4;
+/// 2026-03-01T12:00:00Z: the first event's time; each proposal comes a minute later.
+pub const START: i64 = 1_772_366_400_000;
+pub const MINUTE: i64 = 60_000;
+
+/// A journal being written.
+pub struct Journal {
+    ledgers: Vec<Ledger>,
+    proposals: u64,
+    /// Everything accepted, in the order in which it was.
+    pub entries: Vec<Entry>,
+}
+
+impl Journal {
+    pub fn new() -> Self {
+        let mut journal = Self { ledgers: (0..PARTITIONS).map(Ledger::new).collect(), proposals: 0, entries: Vec::new() };
+        for partition in 0..PARTITIONS {
+            journal.append(partition, opening(partition, PARTITIONS, Timestamp(START)));
+        }
+        journal
+    }
+
+    /// Proposes, and returns whether it was accepted. The subject is `model` or `model/version` in
+    /// the workspace `default`, or with three parts as it is.
+    pub fn propose(&mut self, short: &str, subject: &str, data: Value) -> Outcome {
+        let subject = if subject.split('/').next() == Some("other") { subject.to_owned() } else { format!("default/{subject}") };
+        let key = subject.splitn(3, '/').take(2).collect::<Vec<_>>().join("/");
+        let partition = partition_of(&key, PARTITIONS);
+        self.proposals += 1;
+        let header = |name: &str, value: &str| (name.to_owned(), value.as_bytes().to_vec());
+        let submission = Submission {
+            key: Some(key.into_bytes()),
+            headers: vec![
+                header("ce_specversion", "1.0"),
+                header("ce_id", &format!("e{}", self.proposals)),
+                header("ce_source", "/tests"),
+                header("ce_type", Kind::from_any(short).unwrap().name()),
+                header("ce_subject", &subject),
+                header("ce_actor", "ada"),
+                header("ce_time", "2026-03-01T11:00:00Z"),
+            ],
+            value: data.to_string().into_bytes(),
+        };
+        let at = Timestamp(START + i64::try_from(self.proposals).unwrap() * MINUTE);
+        let ledger = &self.ledgers[partition as usize];
+        let (verdict, record) = ledger.overlay().judge(self.proposals, at, &submission);
+        record.into_iter().for_each(|record| self.append(partition, record));
+        verdict.outcome
+    }
+
+    /// Proposes what must be accepted.
+    pub fn say(&mut self, short: &str, subject: &str, data: Value) -> &mut Self {
+        let outcome = self.propose(short, subject, data);
+        assert!(matches!(outcome, Outcome::Accepted(_)), "{short} {subject}: {outcome:?}");
+        self
+    }
+
+    fn append(&mut self, partition: u32, record: Record) {
+        self.ledgers[partition as usize].apply(&record).unwrap();
+        let offset = 10 * record.view().unwrap().seq; // offsets have gaps
+        self.entries.push(Entry { partition, offset, record });
+    }
+
+    /// The last sequence number of a model's partition.
+    pub fn last(&self, key: &str) -> (u32, u64) {
+        let partition = partition_of(Key::parse(key).unwrap().as_str(), PARTITIONS);
+        (partition, self.ledgers[partition as usize].last_seq().unwrap())
+    }
+}
+
+/// One whole life, and a second model that never leaves the desk.
+pub fn iris() -> Journal {
+    let mut j = Journal::new();
+    let digest = |n: u32| format!("sha256:{n:064}");
+    let trained = |run: &str, n: u32| {
+        json!({"run": {"system": "local", "id": run, "uri": "file:///runs"}, "code": {"repository": "https://example.org/iris", "commit": "abc123", "dirty": false},
+            "data": [{"name": "iris", "digest": digest(900), "rows": 150, "role": "training"}, {"name": "shifted", "uri": "file:///s.csv"}],
+            "metrics": [{"name": "accuracy", "value": 0.970, "split": "test"}], "artifact": {"uri": "file:///model.pkl", "digest": digest(n), "size": 1024}})
+    };
+    let registered = |run: &str, label: &str, n: u32| {
+        json!({"label": label, "run": run, "algorithm": "LogisticRegression", "description": "iris}", "performance": {"accuracy": 0.970},
+            "artifact": {"uri": "file:///model.pkl", "digest": digest(n), "format": "joblib"}})
+    };
+    let target = json!({"platform": "local", "cluster": "", "namespace": "", "name": "scorer"});
+    j.say("created", "iris", json!({"owner": "ada", "description": "flowers", "tags": {"team": "botany"}}));
+    j.say("trained", "iris", trained("run-1", 1)).say("registered", "iris", registered("run-1", "1.0", 1));
+    j.say("evaluated", "iris/1", json!({"suite": "smoke", "dataset": {"digest": digest(900)}, "results": [{"metric": "accuracy", "value": 0.97, "threshold": 0.9, "passed": true}], "verdict": "passed"}));
+    j.say("approval-requested", "iris/1", json!({"approval": "a1", "channel": "production", "requester": {"id": "ada"}}));
+    j.say("approval-decided", "iris/1", json!({"approval": "a1", "decision": "approved", "approver": {"id": "grace", "name": "Grace", "role": "reviewer"}, "meaning": "fit for use"}));
+    j.say("promoted", "iris/1", json!({"channel": "staging"})).say(
+        "promoted",
+        "iris/1.0",
+        json!({"channel": "production", "reason": "first"}),
+    );
+    j.say("alias-set", "iris/1", json!({"alias": "champion"}));
+    j.say("deployment-requested", "iris/1", json!({"deployment": "d1", "target": target, "channel": "production"}));
+    j.say("deployed", "iris/1", json!({"deployment": "d1", "observed": {"endpoint": "http://127.0.0.1:1/"}}));
+    j.say("trained", "tulip", trained("t-1", 7));
+    j.say("registered", "other/iris", json!({"artifact": {"uri": "file:///x"}, "run": "nobody-knows"}));
+    j.say("measured", "iris", json!({"metric": "accuracy", "value": 0.61, "deployment": "d1", "window": {"n": 50}}));
+    j.say("drifted", "iris/1", json!({"drift": "f1", "kind": "data", "metric": "accuracy", "baseline": 0.97, "observed": 0.61, "threshold": 0.8, "severity": "major"}));
+    j.say("retrain-requested", "iris", json!({"cause": {"kind": "drift", "drift": "f1"}, "pipeline": "train.py"}));
+    assert!(matches!(j.propose("retired", "iris/1", json!({"reason": "too early"})), Outcome::Refused(_)));
+    j.say("trained", "iris", trained("run-2", 2)).say("registered", "iris", registered("run-2", "2.0", 2));
+    j.say("promoted", "iris/run:run-2", json!({"channel": "production", "reason": "better"}));
+    j.say("promoted", "other/iris/1", json!({"channel": "production"}));
+    j.say("deployment-requested", "iris/2", json!({"deployment": "d2", "target": target}));
+    j.say("deployment-failed", "iris/2", json!({"deployment": "d2", "error": {"message": "no memory"}}));
+    j.say("deployment-requested", "iris/2", json!({"deployment": "d3", "target": target}));
+    j.say("deployed", "iris/2", json!({"deployment": "d3"})).say("drift-resolved", "iris", json!({"drift": "f1", "reason": "retrained"}));
+    j.say("promoted", "iris/1", json!({"channel": "production", "rollback": true}));
+    j.say("alias-set", "iris/2", json!({"alias": "champion"})).say("alias-removed", "iris", json!({"alias": "champion"}));
+    j.say("demoted", "iris/1", json!({"channel": "staging"})).say("promoted", "iris/2", json!({"channel": "production"}));
+    j.say("retired", "iris/1", json!({"reason": "replaced"})).say("deployment-removed", "iris", json!({"deployment": "d3"}));
+    j.say("promoted", "iris/1", json!({"channel": "dev"}));
+    j
+}
+
+/// Views in a directory of their own.
+pub async fn open(dir: &tempfile::TempDir) -> Views {
+    Views::open(dir.path(), "journal-1").await.unwrap()
+}
+
+pub async fn apply_all(views: &Views, entries: &[Entry]) {
+    for name in NAMES {
+        views.apply(name, entries).await.unwrap();
+    }
+}
+
+/// All rows of a view and its position, sorted, as text: read past the crate.
+pub async fn dump(dir: &tempfile::TempDir, view: &str) -> BTreeMap<String, Vec<String>> {
+    use sqlx::{AssertSqlSafe, Column, ConnectOptions, Row};
+    let file = dir.path().join("views.db");
+    let mut connection = sqlx::sqlite::SqliteConnectOptions::new().filename(file).read_only(true).connect().await.unwrap();
+    let tables: Vec<String> =
+        sqlx::query_scalar("SELECT name FROM sqlite_master WHERE type = 'table' AND (name = $1 OR name LIKE $1 || '\\_%' ESCAPE '\\')")
+            .bind(view.to_owned())
+            .fetch_all(&mut connection)
+            .await
+            .unwrap();
+    assert!(!tables.is_empty());
+    let mut all = BTreeMap::new();
+    let position = format!("SELECT partition, seq, hash, \"offset\", recorded FROM positions WHERE view = '{view}'");
+    let queries = tables.into_iter().map(|t| (t.clone(), format!("SELECT * FROM {t}"))).chain([("position".into(), position)]);
+    for (name, sql) in queries {
+        let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(&mut connection).await.unwrap();
+        let text = |row: &sqlx::sqlite::SqliteRow, i: usize| {
+            let number = || row.try_get::<Option<i64>, _>(i).map(|n| format!("{n:?}"));
+            row.try_get::<Option<String>, _>(i).map(|t| format!("{t:?}")).or_else(|_| number()).unwrap()
+        };
+        let mut rows: Vec<String> =
+            rows.iter().map(|r| r.columns().iter().enumerate().map(|(i, c)| format!("{}={} ", c.name(), text(r, i))).collect()).collect();
+        rows.sort();
+        all.insert(name, rows);
+    }
+    all
+}
+
+/// A document as JSON.
+pub fn value(doc: &annals_projections::Doc) -> Value {
+    serde_json::from_str(doc.body.get()).unwrap()
+}

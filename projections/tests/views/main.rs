@@ -1,0 +1,9 @@
+//! The views, asked as the doors ask them: on journals that the real ledger wrote.
+#![allow(clippy::unwrap_used)] // a test that cannot go on has failed
+
+mod asked;
+mod every;
+mod history;
+mod journal;
+mod opening;
+mod paging;

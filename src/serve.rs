@@ -1,0 +1,124 @@
+//! The wiring: opens what there is, joins it, runs it, and takes it down in order.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::sync::watch;
+
+use crate::arbiter::door::Door;
+use crate::arbiter::snapshot::Directory;
+use crate::arbiter::{Arbiter, Step};
+use crate::config;
+use crate::http::listen::Listener;
+use crate::http::{self, Shared};
+use crate::journal::Journal;
+use crate::journal::sqlite::{self, SqliteJournal};
+use crate::metrics::Metrics;
+
+/// How long requests may take to end once the engine stops.
+const DRAIN_MAX: Duration = Duration::from_secs(10);
+
+/// Runs the engine until it is told to stop.
+///
+/// # Errors
+/// If it cannot start: the data directory, the journal in it, or the address.
+pub async fn run(config: config::Serve) -> anyhow::Result<()> {
+    check_address(&config)?;
+    let journal: Arc<dyn Journal> = Arc::new(SqliteJournal::open(&config.data)?);
+    let snapshots = Arc::new(Directory::open(&config.data.join("snapshots")).context("the snapshots' directory cannot be made")?);
+    let door = Arc::new(Door::new(journal.clone()));
+    let metrics = Arc::new(Metrics::new()?);
+    let listener =
+        Listener::bind(config.listen).await.with_context(|| format!("cannot listen on {}: choose another --listen", config.listen))?;
+    let address = listener.address()?;
+    let (stop, stopping) = watch::channel(false);
+    let halt = Arc::new(AtomicBool::new(false));
+    let mut threads = Vec::new();
+    for partition in 0..journal.partitions() {
+        let (journal, door, snapshots, halt) = (journal.clone(), door.clone(), snapshots.clone(), halt.clone());
+        threads.push(std::thread::spawn(move || {
+            let mut arbiter = Arbiter::new(journal, partition, door.listener(partition), snapshots);
+            arbiter.want(true);
+            while !halt.load(Ordering::Relaxed) {
+                match arbiter.step() {
+                    Step::Worked => {}
+                    Step::Idle => arbiter.wait(Duration::from_millis(200)),
+                    Step::Troubled => std::thread::sleep(Duration::from_millis(200)),
+                    Step::Halted => break,
+                }
+            }
+            arbiter.snapshot();
+        }));
+    }
+    let data = config.data.clone();
+    let shared = Arc::new(Shared::new(door.clone(), metrics, stopping.clone(), Box::new(move || journal_bytes(&data))));
+    tracing::info!(journal = journal.id(), partitions = journal.partitions(), data = %config.data.display(), "serving");
+    say(&format!("annals listens on http://{address}"));
+    serve_until_told(listener, http::router(shared), stop).await?;
+    halt.store(true, Ordering::Relaxed);
+    for thread in threads {
+        let _ = thread.join();
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Nobody is asked who they are, so nobody else may reach us unless somebody says so.
+fn check_address(config: &config::Serve) -> anyhow::Result<()> {
+    if config.listen.ip().is_loopback() || config.allow_unauthenticated {
+        return Ok(());
+    }
+    anyhow::bail!(
+        "{} can be reached from other machines, and requests are not authenticated yet: listen on 127.0.0.1 or [::1], \
+         or set --allow-unauthenticated (ANNALS_ALLOW_UNAUTHENTICATED=true) if something before it keeps strangers out",
+        config.listen
+    )
+}
+
+/// One line to standard error, whatever the log's filter: scripts wait for it.
+fn say(line: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "{line}"); // nobody may be reading
+}
+
+async fn serve_until_told(listener: Listener, router: axum::Router, stop: watch::Sender<bool>) -> anyhow::Result<()> {
+    let mut stopping = stop.subscribe();
+    let told = async move {
+        let _ = stopping.wait_for(|stop| *stop).await;
+    };
+    let mut serving = tokio::spawn(axum::serve(listener, router).with_graceful_shutdown(told).into_future());
+    tokio::select! {
+        ended = &mut serving => return Ok(ended??),
+        signal = signalled() => tracing::info!("{} received: finishing what was begun", signal?),
+    }
+    stop.send_replace(true);
+    match tokio::time::timeout(DRAIN_MAX, serving).await {
+        Ok(ended) => Ok(ended??),
+        Err(_) => {
+            tracing::warn!("some requests did not end within {} s and were cut off", DRAIN_MAX.as_secs());
+            Ok(())
+        }
+    }
+}
+
+/// Waits for SIGTERM or SIGINT.
+async fn signalled() -> std::io::Result<&'static str> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    })
+}
+
+fn journal_bytes(data: &Path) -> u64 {
+    let file = |suffix: &str| {
+        let mut name = PathBuf::from(sqlite::FILE).into_os_string();
+        name.push(suffix);
+        std::fs::metadata(data.join(name)).map_or(0, |m| m.len())
+    };
+    file("") + file("-wal")
+}
