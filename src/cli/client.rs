@@ -293,7 +293,8 @@ mod tests {
 
     #[test]
     fn names_and_values_are_encoded() {
-        let path = Path::new(&["v1", "models", "grün/1 a"]).with("as_of", "2026-03-01T12:00:00+01:00").maybe("x", None).maybe("y", Some("&"));
+        let path =
+            Path::new(&["v1", "models", "grün/1 a"]).with("as_of", "2026-03-01T12:00:00+01:00").maybe("x", None).maybe("y", Some("&"));
         assert_eq!(path.0, "/v1/models/gr%C3%BCn%2F1%20a?as_of=2026-03-01T12%3A00%3A00%2B01%3A00&y=%26");
     }
 

@@ -60,7 +60,8 @@ fn payload(data: &str) -> Result<String, Failure> {
 fn compose(args: &Emit, id: &str, data: &str) -> Result<String, Failure> {
     let usage = Failure::Usage;
     let kind = Kind::from_any(&args.kind).filter(|kind| kind.about() != About::Engine);
-    let kind = kind.ok_or_else(|| usage(format!("`{}` is not an event type that can be proposed: `annals schemas` lists them", args.kind)))?;
+    let kind =
+        kind.ok_or_else(|| usage(format!("`{}` is not an event type that can be proposed: `annals schemas` lists them", args.kind)))?;
     let key = Key::new(&args.workspace.workspace, &args.model).map_err(|e| usage(e.to_string()))?;
     let version = args.version.as_deref().map(VersionRef::parse).transpose().map_err(|e| usage(e.to_string()))?;
     let raw: &RawValue = serde_json::from_str(data).map_err(|e| usage(format!("the data is not JSON: {e}")))?;
@@ -70,13 +71,23 @@ fn compose(args: &Emit, id: &str, data: &str) -> Result<String, Failure> {
     }
     let subject = version.map_or_else(|| key.to_string(), |version| format!("{key}/{version}"));
     let mut set = |name: &str, value: &str| event.insert(name.into(), value.into());
-    for (name, value) in
-        [("specversion", "1.0"), ("id", id), ("source", &args.source), ("type", kind.name()), ("subject", &subject), ("datacontenttype", "application/json")]
-    {
+    for (name, value) in [
+        ("specversion", "1.0"),
+        ("id", id),
+        ("source", &args.source),
+        ("type", kind.name()),
+        ("subject", &subject),
+        ("datacontenttype", "application/json"),
+    ] {
         set(name, value);
     }
     let expected = args.expect.map(|seq| seq.to_string());
-    let maybe = [("time", &args.time), ("actor", &args.actor), ("expectedseq", &expected), ("modelexists", &args.must_exist.then(|| "true".to_owned()))];
+    let maybe = [
+        ("time", &args.time),
+        ("actor", &args.actor),
+        ("expectedseq", &expected),
+        ("modelexists", &args.must_exist.then(|| "true".to_owned())),
+    ];
     for (name, value) in maybe {
         if let Some(value) = value {
             set(name, value);
@@ -141,9 +152,14 @@ fn verdict(args: &Emit, id: &str, answer: &Answer, exit: Exit) -> Value {
     }
     let of = |name: &str| answer.body.get(name).cloned().unwrap_or(Value::Null);
     let mut refusal = Map::new();
-    for (name, value) in
-        [("code", of("code")), ("message", of("detail")), ("remedy", of("remedy")), ("state", of("state")), ("allowed", of("allowed")), ("violations", of("violations"))]
-    {
+    for (name, value) in [
+        ("code", of("code")),
+        ("message", of("detail")),
+        ("remedy", of("remedy")),
+        ("state", of("state")),
+        ("allowed", of("allowed")),
+        ("violations", of("violations")),
+    ] {
         if !value.is_null() {
             refusal.insert(name.into(), value);
         }
@@ -154,7 +170,8 @@ fn verdict(args: &Emit, id: &str, answer: &Answer, exit: Exit) -> Value {
 /// `accepted version.promoted of default/iris/1 at 3:17 (model sequence 9)`.
 fn line(body: &Value, id: &str) -> String {
     let of = |name: &str| body.get(name).map(plain);
-    let kind = body.get("type").and_then(Value::as_str).and_then(Kind::from_name).map_or_else(|| "proposal".to_owned(), |kind| kind.to_string());
+    let kind =
+        body.get("type").and_then(Value::as_str).and_then(Kind::from_name).map_or_else(|| "proposal".to_owned(), |kind| kind.to_string());
     let mut line = format!("{} {kind}", of("outcome").unwrap_or_else(|| "answered".into()));
     if let Some(subject) = of("subject") {
         line += &format!(" of {subject}");
@@ -184,7 +201,18 @@ mod tests {
     #[test]
     fn a_proposal_is_what_the_engine_reads_and_its_data_is_verbatim() {
         let args = emit(&[
-            "promoted", "--model", "iris", "--version", "1", "--expect", "4", "--must-exist", "--actor", "ada \"x\"", "--attribute", "correlationid=c}",
+            "promoted",
+            "--model",
+            "iris",
+            "--version",
+            "1",
+            "--expect",
+            "4",
+            "--must-exist",
+            "--actor",
+            "ada \"x\"",
+            "--attribute",
+            "correlationid=c}",
         ]);
         let data = "{ \"channel\":\"production\",\"reason\":\"0.970 }\" }";
         let event = compose(&args, "id-1", data).unwrap();
@@ -217,7 +245,12 @@ mod tests {
         let answer = |status, body| Answer { status, retry_after_s: None, body };
         let mut out = Output::stdout();
         for (status, exit) in [(201, Exit::Done), (200, Exit::Done), (202, Exit::Unsettled), (409, Exit::No), (400, Exit::No)] {
-            let verdict = tell(&Emit { remote: crate::config::Remote { json: true, ..args.remote.clone() }, ..args.clone() }, "id", &answer(status, json!({})), &mut out);
+            let verdict = tell(
+                &Emit { remote: crate::config::Remote { json: true, ..args.remote.clone() }, ..args.clone() },
+                "id",
+                &answer(status, json!({})),
+                &mut out,
+            );
             assert_eq!(verdict.unwrap(), exit, "{status}");
         }
         assert_eq!(tell(&args, "id", &answer(503, json!({})), &mut out).unwrap_err().code(), 69);

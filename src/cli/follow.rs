@@ -137,8 +137,11 @@ fn line(event: &Value) -> String {
     let kind = kind.strip_suffix(".v1").unwrap_or(kind);
     let decided = event.pointer("/data/decided").and_then(Value::as_object);
     let about = ["channel", "alias", "deployment", "drift", "metric", "run", "code"];
-    let said: Vec<String> = decided.into_iter().flatten().filter(|(n, _)| about.contains(&n.as_str())).map(|(n, v)| format!("{n}={}", plain(v))).collect();
-    format!("{}  {:<7}  {kind}  {}  by {}  {}", of("recordedtime"), of("position"), of("subject"), of("actor"), said.join(" ")).trim_end().to_owned()
+    let said: Vec<String> =
+        decided.into_iter().flatten().filter(|(n, _)| about.contains(&n.as_str())).map(|(n, v)| format!("{n}={}", plain(v))).collect();
+    format!("{}  {:<7}  {kind}  {}  by {}  {}", of("recordedtime"), of("position"), of("subject"), of("actor"), said.join(" "))
+        .trim_end()
+        .to_owned()
 }
 
 #[cfg(test)]
@@ -151,7 +154,8 @@ mod tests {
 
     #[test]
     fn a_stream_is_read_message_by_message_and_its_place_is_kept() {
-        let stream = "retry: 250\nid: a\n\n: heartbeat\n\nid: b\nevent: x\ndata: {\"type\":\ndata: \"t\"}\n\nid: c\ndata: {}\n\nid: d\ndata: cut";
+        let stream =
+            "retry: 250\nid: a\n\n: heartbeat\n\nid: b\nevent: x\ndata: {\"type\":\ndata: \"t\"}\n\nid: c\ndata: {}\n\nid: d\ndata: cut";
         let mut state = state(9);
         state.read(stream.as_bytes(), true, &mut Output::stdout()).unwrap();
         assert_eq!((state.left, state.last_id.as_deref(), state.pause), (7, Some("d"), Duration::from_millis(250)));

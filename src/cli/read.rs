@@ -27,7 +27,9 @@ pub fn get(args: &Get, out: &mut Output) -> Result<Exit, Failure> {
     }
     let model = args.model.as_deref().unwrap_or_default();
     let mut segments = vec!["v1", "models", model];
-    for (part, name) in [("versions", &args.version), ("channels", &args.channel), ("aliases", &args.alias), ("deployments", &args.deployment)] {
+    for (part, name) in
+        [("versions", &args.version), ("channels", &args.channel), ("aliases", &args.alias), ("deployments", &args.deployment)]
+    {
         if let Some(name) = name {
             segments.extend([part, name]);
         }
@@ -74,7 +76,14 @@ fn columns(things: Things) -> (&'static str, &'static [Column]) {
     match things {
         Things::Models => (
             "models",
-            &[("MODEL", "name"), ("VERSIONS", "versions"), ("LATEST", "latest_version"), ("HEALTH", "health"), ("CHANNELS", "channels"), ("ALIASES", "aliases")],
+            &[
+                ("MODEL", "name"),
+                ("VERSIONS", "versions"),
+                ("LATEST", "latest_version"),
+                ("HEALTH", "health"),
+                ("CHANNELS", "channels"),
+                ("ALIASES", "aliases"),
+            ],
         ),
         Things::Versions => (
             "versions",
@@ -90,7 +99,9 @@ fn columns(things: Things) -> (&'static str, &'static [Column]) {
             ],
         ),
         Things::Channels => ("channels", CHANNEL),
-        Things::Aliases => ("aliases", &[("ALIAS", "alias"), ("VERSION", "version"), ("LABEL", "label"), ("SINCE", "since"), ("BY", "actor")]),
+        Things::Aliases => {
+            ("aliases", &[("ALIAS", "alias"), ("VERSION", "version"), ("LABEL", "label"), ("SINCE", "since"), ("BY", "actor")])
+        }
         Things::Deployments => (
             "deployments",
             &[
@@ -119,8 +130,15 @@ fn columns(things: Things) -> (&'static str, &'static [Column]) {
     }
 }
 
-const CHANNEL: &[Column] =
-    &[("MODEL", "model"), ("CHANNEL", "channel"), ("VERSION", "version"), ("LABEL", "label"), ("SINCE", "since"), ("BY", "actor"), ("DIGEST", "digest")];
+const CHANNEL: &[Column] = &[
+    ("MODEL", "model"),
+    ("CHANNEL", "channel"),
+    ("VERSION", "version"),
+    ("LABEL", "label"),
+    ("SINCE", "since"),
+    ("BY", "actor"),
+    ("DIGEST", "digest"),
+];
 
 fn row(item: &Value, columns: &[Column]) -> Vec<String> {
     let cell = |(_, member): &Column| match (*member, item.get(*member)) {
@@ -185,7 +203,10 @@ pub fn at(args: &At, out: &mut Output) -> Result<Exit, Failure> {
     } else {
         let single = [answer.clone()];
         let found = if answer.get("items").is_some() { items(&answer) } else { &single };
-        out.table(&CHANNEL.iter().map(|(title, _)| *title).collect::<Vec<_>>(), &found.iter().map(|item| row(item, CHANNEL)).collect::<Vec<_>>())?;
+        out.table(
+            &CHANNEL.iter().map(|(title, _)| *title).collect::<Vec<_>>(),
+            &found.iter().map(|item| row(item, CHANNEL)).collect::<Vec<_>>(),
+        )?;
         if found.is_empty() {
             say("the channels held nothing then");
         }
@@ -289,10 +310,7 @@ mod tests {
     fn an_object_is_an_outline() {
         let value = json!({"name": "iris", "channels": {"production": 2}, "open": [], "results": [{"metric": "a", "value": 1}], "x": {"y": {"z": 1}}});
         let lines = outline(&value, 0);
-        assert_eq!(
-            lines,
-            ["channels: production=2", "name: iris", "open: -", "results:", "  - metric=a, value=1", "x:", "  y: z=1"],
-        );
+        assert_eq!(lines, ["channels: production=2", "name: iris", "open: -", "results:", "  - metric=a, value=1", "x:", "  y: z=1"],);
     }
 
     #[test]
@@ -301,7 +319,8 @@ mod tests {
             "summary": "promoted to production", "reason": "better", "refused": null});
         assert_eq!(event_line(&item, false), "T  3:17     ada: promoted to production  (better)");
         assert!(event_line(&item, true).contains("default/iris"));
-        let refused = json!({"partition": 3, "seq": 17, "recorded": "T", "actor": "ada", "kind": "version.promoted", "refused": "no-change"});
+        let refused =
+            json!({"partition": 3, "seq": 17, "recorded": "T", "actor": "ada", "kind": "version.promoted", "refused": "no-change"});
         assert_eq!(event_line(&refused, false), "T  3:17     ada: version.promoted  [refused: no-change]");
     }
 

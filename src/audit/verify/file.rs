@@ -6,7 +6,6 @@ use super::{Finding, Report, VerifyError, What, missing, report};
 use crate::audit::bundle::{End, Head, LINE_BYTES_MAX, Line, MAGIC, PARTITIONS_MAX, Trailer, VERSION};
 use crate::audit::chain::{Chain, Fault};
 
-
 /// Checks an exported journal. `progress` hears how many bytes were read.
 ///
 /// # Errors
