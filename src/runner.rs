@@ -115,7 +115,8 @@ impl Runner {
     /// Waits until a view has these events; `false` if it has not after `wait_max`.
     pub async fn wait_for(&self, view: &str, wanted: &[(u32, u64)], wait_max: Duration) -> bool {
         let Some(line) = self.line(view) else { return false };
-        let has = |seqs: &Vec<Option<u64>>| wanted.iter().all(|(p, seq)| seqs.get(*p as usize).copied().flatten().is_some_and(|s| s >= *seq));
+        let has =
+            |seqs: &Vec<Option<u64>>| wanted.iter().all(|(p, seq)| seqs.get(*p as usize).copied().flatten().is_some_and(|s| s >= *seq));
         let mut seqs = line.seqs.subscribe();
         if has(&seqs.borrow()) {
             return true;
