@@ -31,7 +31,8 @@ class Scorer:
         command = [sys.executable, "-B", str(HERE / "scorer.py"), "--artifact", str(artifact), "--digest", digest]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         line = self.process.stdout.readline()
-        self.endpoint = json.loads(line)["endpoint"] if line else None
+        ready = json.loads(line) if line else {}
+        self.endpoint, self.digest = ready.get("endpoint"), ready.get("digest")
         self.error = None if line else self.process.stderr.read().strip()
 
     def accuracy(self, path):
@@ -61,8 +62,11 @@ def train_and_register(annals, number, sources, tests, folder):
             "description": "iris species from four measurements in centimetres",
             "performance": facts["metrics"],
             "data": facts["data"],
-            "code": facts["code"],
-            "environment": facts["environment"],
+            "labels": {
+                "code.commit": facts["code"]["commit"],
+                "code.dirty": str(facts["code"]["dirty"]).lower(),
+                "environment.lockfile_digest": facts["environment"]["lockfile_digest"],
+            },
         },
     )
     versions = annals.ask("list", "versions", "iris")
@@ -83,16 +87,16 @@ def evaluate_and_approve(annals, version, facts):
     ]
     if not all(r["passed"] for r in results):
         raise Failure(f"version {version} is not good enough: {results}")
-    test = facts["data"][-1]
+    test = facts["data"][-1]  # the newest flowers
     annals.emit(
         "evaluated",
-        {"suite": "holdout", "dataset": test["name"], "dataset_digest": test["digest"], "results": results, "verdict": "passed"},
+        {"suite": f"accuracy on {test['name']}", "dataset_digest": test["digest"], "results": results, "verdict": "passed"},
         version=version,
         actor="pipeline",
     )
     digest, approval = facts["artifact"]["digest"], f"iris-{version}-production"
     annals.emit("approval-requested", {"approval": approval, "channel": "production", "digest": digest}, version=version)
-    decision = {"approval": approval, "decision": "approved", "digest": digest, "meaning": "released for production"}
+    decision = {"approval": approval, "decision": "approved", "digest": digest, "meaning": "release", "reason": "results and data were reviewed"}
     own = annals.emit("approval-decided", {**decision, "approver": {"id": "ada"}}, refused=True)
     say(f"refused, as it must be: {own['refusal']['message']}")
     grace = {"id": "grace", "name": "Grace", "role": "quality"}
@@ -118,8 +122,9 @@ def deploy(annals, stack, version, deployment, artifact, digest):
         annals.emit("deployment-failed", {"deployment": deployment, "error": scorer.error}, actor="deployer")
         return None
     say(f"version {version} is served at {scorer.endpoint}")
-    observed = {"endpoint": scorer.endpoint, "artifact_digest": digest, "replicas_ready": 1}
-    annals.emit("deployed", {"deployment": deployment, "observed": observed}, actor="deployer")
+    served = {"kind": "served artifact", "uri": scorer.endpoint + "/health", "digest": scorer.digest}
+    observed = {"endpoint": scorer.endpoint, "replicas_ready": 1}
+    annals.emit("deployed", {"deployment": deployment, "observed": observed, "evidence": [served]}, actor="deployer")
     return scorer
 
 
@@ -183,7 +188,7 @@ def life(annals, stack, work):
     if recovered < ACCURACY_MIN:
         raise Failure(f"version 2 did not recover: accuracy {recovered}")
     annals.emit("drift-resolved", {"drift": DRIFT, "reason": f"version 2 has accuracy {recovered}"}, actor="monitor")
-    annals.emit("retired", {"reason": "drifted, and replaced by version 2", "successor": "2"}, version=1)
+    annals.emit("retired", {"reason": "drifted, and replaced by version 2", "successor": 2}, version=1)
     return then, train.now()
 
 
