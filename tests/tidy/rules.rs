@@ -101,7 +101,7 @@ struct Word {
     because: &'static str,
 }
 
-const WORDS: [Word; 5] = [
+const WORDS: [Word; 6] = [
     Word {
         rule: "clock in events",
         words: &[
@@ -137,10 +137,17 @@ const WORDS: [Word; 5] = [
     },
     Word {
         rule: "http outside the door",
-        words: &["StatusCode", "HeaderMap", "HeaderName", "HeaderValue", "axum"],
+        words: &["StatusCode", "HeaderMap", "HeaderName", "HeaderValue"],
         within: &["src/", "events/src/", "projections/src/"],
         allowed: &["src/http/", "src/http.rs"],
         because: "only src/http says HTTP status or header",
+    },
+    Word {
+        rule: "axum outside the door",
+        words: &["axum"],
+        within: &["src/", "events/src/", "projections/src/"],
+        allowed: &["src/http/", "src/http.rs", "src/serve.rs"],
+        because: "src/http speaks HTTP, and src/serve.rs runs it",
     },
     Word {
         rule: "flag outside config",
@@ -199,14 +206,15 @@ fn sql(source: &Source, report: &mut Report<'_>) {
 const EDGES: [(&str, &[&str]); 10] = [
     ("main", &["cli"]),
     ("cli", &["serve", "audit"]),
-    ("http", &["arbiter::door", "journal"]),
+    ("http", &["arbiter::door", "arbiter::Status", "journal", "audit"]),
     ("arbiter", &["journal"]),
     ("runner", &["journal", "world"]),
     ("world", &["arbiter::door"]),
     ("audit", &["journal"]),
     ("journal", &[]),
     ("config", &[]),
-    ("metrics", &[]),
+    // What it counts is the arbiter's own word; the arbiter itself counts without knowing of it.
+    ("metrics", &["arbiter::Counts", "arbiter::Status"]),
 ];
 
 fn edges(source: &Source, report: &mut Report<'_>) {

@@ -60,19 +60,21 @@ impl Source {
         (!name.is_empty()).then(|| Function { name, line: line_of(&self.code, at), lines })
     }
 
-    /// Files (from the root) of modules that exist under `#[cfg(test)]` only.
+    /// Files (from the root) of modules that exist for tests only: those under `#[cfg(test)]`, and all
+    /// that a file of tests declares.
     pub fn test_children(&self) -> Vec<String> {
         let folder = match self.path.rsplit_once('/') {
             Some((folder, "lib.rs" | "main.rs" | "mod.rs")) => folder.to_owned(),
             _ => self.path.trim_end_matches(".rs").to_owned(),
         };
-        test_items(&self.code)
-            .filter(|item| item.end.is_none())
-            .filter_map(|item| {
-                let name = self.code[item.start..].split_once("mod ")?.1.split(';').next()?.trim();
-                name.bytes().all(is_word).then(|| format!("{folder}/{name}.rs"))
-            })
-            .collect()
+        let is_test = |line: usize| self.test.get(line - 1).copied().unwrap_or(false);
+        let marked = test_items(&self.code).filter(|item| item.end.is_none()).map(|item| item.start);
+        let inside = self.code.match_indices("mod ").map(|(at, _)| at).filter(|at| is_test(line_of(&self.code, *at)));
+        let declared = |at: usize| {
+            let name = self.code[at..].split_once("mod ")?.1.split([';', '{']).next()?.trim();
+            name.bytes().all(is_word).then(|| format!("{folder}/{name}.rs"))
+        };
+        marked.chain(inside).filter_map(declared).collect()
     }
 }
 
