@@ -109,9 +109,14 @@ pub struct Arbiter {
     ledger: Ledger,
     phase: Phase,
     wanted: bool,
+    /// Where to read on in the log, and where its last accepted record lies.
     offset: u64,
-    verdict_cursor: u64,
+    last_offset: u64,
+    verdict_cursor: Option<u64>,
     next_src: u64,
+    owning: bool,
+    /// Whether the end of the log was reached once: before that, nobody waits for what comes by.
+    caught_up: bool,
     /// What was written and not yet read back: anything else that appears is looked at closely.
     written: HashSet<Hash>,
     listener: Box<dyn Listener>,
@@ -157,9 +162,12 @@ impl Arbiter {
             ledger: start.ledger,
             phase: Phase::Standby,
             wanted: false,
-            offset: start.offset,
-            verdict_cursor: 0,
+            offset: start.offset.map_or(0, |o| o + 1),
+            last_offset: start.offset.unwrap_or(0),
+            verdict_cursor: None,
             next_src: 0,
+            owning: false,
+            caught_up: false,
             written: HashSet::new(),
             listener,
             snapshots,
@@ -232,10 +240,11 @@ impl Arbiter {
     /// Drops the claim and what was decided on top of the ledger. The ledger itself is only ever
     /// what the journal says, so it stays.
     fn step_down(&mut self) {
-        if !matches!(self.phase, Phase::Standby) {
+        if self.owning {
             self.counts.claims_lost += 1;
         }
         self.phase = Phase::Standby;
+        self.owning = false;
         self.written.clear();
     }
 
@@ -267,6 +276,7 @@ impl Arbiter {
 
     /// Fences first, then looks where the journal ends: nothing can be added behind our back then.
     fn claim(&mut self) -> Result<Step, Trouble> {
+        self.read_verdicts()?;
         let claim = self.journal.claim(self.partition)?;
         let end = self.journal.end(self.partition)?;
         self.phase = Phase::Folding { claim, end };
@@ -290,6 +300,7 @@ impl Arbiter {
         let resume = self.ledger.last_src().map_or(0, |src| src + 1);
         self.next_src = if self.mutant == Mutant::StoredOffset { self.next_src.max(resume) } else { resume };
         self.phase = Phase::Ready { claim };
+        (self.owning, self.caught_up) = (true, true);
         self.listener.moved(&self.ledger, &Status::Owner);
         Ok(Step::Worked)
     }
@@ -347,20 +358,27 @@ impl Arbiter {
             self.take_record(located)?;
             self.offset = located.offset + 1;
         }
+        let moved = chunk.items.len() + usize::from(chunk.next > self.offset);
         self.offset = chunk.next;
-        Ok(chunk.items.len())
+        self.caught_up |= moved == 0;
+        Ok(moved)
     }
 
     fn take_record(&mut self, located: &Located) -> Result<(), Trouble> {
         let after = self.ledger.last_seq();
         let view = located.record.view().map_err(|source| ledger::Halt::Corrupt { after, source })?;
         let next = after.map_or(0, |seq| seq + 1);
-        if view.seq == next && !self.written.is_empty() && !self.written.contains(&located.record.hash()) {
+        if self.owning && view.seq == next && !self.written.contains(&located.record.hash()) {
             self.check_foreign(&view, located)?;
         }
         let (judged, decided) = self.ledger.apply_view(&view, located.record.hash())?;
         match (judged, &decided) {
-            (Judged::Accepted, Some(decided)) => self.listener.accepted(located, &view, decided),
+            (Judged::Accepted, Some(decided)) => {
+                self.last_offset = located.offset;
+                if self.caught_up {
+                    self.listener.accepted(located, &view, decided);
+                }
+            }
             (Judged::Duplicate, _) => self.counts.duplicates += 1,
             (Judged::Orphan | Judged::Accepted, _) => self.counts.orphans += 1,
         }
@@ -376,7 +394,8 @@ impl Arbiter {
     /// A record that we did not write appears while the partition is ours. The chain has no secret,
     /// so anybody could have made it: it stands only if we would have decided the same.
     fn check_foreign(&self, view: &View<'_>, located: &Located) -> Result<(), Trouble> {
-        let intruder = || Trouble::Stop(format!("the record at seq {} was not decided by the rules: somebody else wrote to the journal", view.seq));
+        let intruder =
+            || Trouble::Stop(format!("the record at seq {} was not decided by the rules: somebody else wrote to the journal", view.seq));
         let src = view.src.ok_or_else(intruder)?;
         let queued = self.journal.proposals(self.partition, src, 1)?;
         let proposal = queued.first().filter(|q| q.src == src).ok_or_else(intruder)?;
@@ -385,11 +404,16 @@ impl Arbiter {
     }
 
     fn read_verdicts(&mut self) -> Result<usize, Trouble> {
-        let chunk = self.journal.verdicts(self.partition, self.verdict_cursor, CHUNK_MAX)?;
+        // nobody who is alive waits for a verdict from before we began to read
+        let Some(cursor) = self.verdict_cursor else {
+            self.verdict_cursor = Some(self.journal.verdicts_end(self.partition)?);
+            return Ok(0);
+        };
+        let chunk = self.journal.verdicts(self.partition, cursor, CHUNK_MAX)?;
         for verdict in &chunk.items {
             self.listener.told(verdict);
         }
-        self.verdict_cursor = chunk.next;
+        self.verdict_cursor = Some(chunk.next);
         Ok(chunk.items.len())
     }
 
@@ -408,7 +432,7 @@ impl Arbiter {
             return;
         }
         self.snapshot_seq = seq;
-        let snapshot = Snapshot { journal: self.journal.id().to_owned(), offset: self.offset, ledger: self.ledger.clone() };
+        let snapshot = Snapshot { journal: self.journal.id().to_owned(), offset: Some(self.last_offset), ledger: self.ledger.clone() };
         if let Err(e) = self.snapshots.save(snapshot) {
             tracing::warn!(partition = self.partition, "no snapshot written: {e}");
         }

@@ -117,6 +117,12 @@ pub trait Journal: Send + Sync + 'static {
     /// [`ReadError`]; nothing was read.
     fn verdicts(&self, partition: u32, from: u64, max: usize) -> Result<Chunk<Verdict>, ReadError>;
 
+    /// The cursor behind the last told verdict.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    fn verdicts_end(&self, partition: u32) -> Result<u64, ReadError>;
+
     /// The last verdict told on a proposal, and its partition, while it is retained.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Approval, Ask, CHANNELS, Deployment, DeploymentState, Model, point};
+use crate::model::{Approval, Ask, CHANNELS, Deployment, DeploymentState, Model, bad_name, point};
 use crate::names;
 use crate::verdict::{Code, Refusal};
 
@@ -222,6 +222,7 @@ fn check_digest(model: &Model, version: u64, named: Option<&str>) -> Result<(), 
 pub(crate) fn request_approval(ask: &Ask<'_>) -> Result<ApprovalRequested, Refusal> {
     let (model, version) = ask.version()?;
     let data: ApprovalRequestData = ask.data()?;
+    ask.identifier("approval", &data.approval)?;
     check_channel(&data.channel)?;
     check_digest(model, version, data.digest.as_deref())?;
     if model.approvals.iter().any(|a| *a.id == *data.approval) {
@@ -257,8 +258,7 @@ pub(crate) fn decide_approval(ask: &Ask<'_>) -> Result<ApprovalDecided, Refusal>
     ask.same_version(model, approval.version)?;
     check_digest(model, approval.version, data.digest.as_deref())?;
     let author = model.version(approval.version).map_or("", |v| &v.author);
-    let same = |other: &str| other == data.approver.id || other.strip_prefix("unverified:") == Some(&data.approver.id);
-    if same(&approval.requester) || same(author) {
+    if same_person(&approval.requester, &data.approver.id) || same_person(author, &data.approver.id) {
         let message = format!("`{}` asked for this approval, or registered the version", data.approver.id);
         return Err(Refusal::new(Code::SelfApproval, message, "let somebody else decide").on(model.summary()));
     }
@@ -270,6 +270,12 @@ pub(crate) fn decide_approval(ask: &Ask<'_>) -> Result<ApprovalDecided, Refusal>
         decision: data.decision,
         approver: data.approver.id,
     })
+}
+
+/// A claim (`unverified:ann`) and a name (`ann`) are held to be one person: four eyes must be two pairs.
+fn same_person(one: &str, other: &str) -> bool {
+    let bare = |id| str::strip_prefix(id, "unverified:").unwrap_or(id);
+    bare(one) == bare(other)
 }
 
 pub(crate) fn evolve_approval_decided(model: &mut Model, d: &ApprovalDecided) {
@@ -328,7 +334,7 @@ pub(crate) fn demote(ask: &Ask<'_>) -> Result<Demoted, Refusal> {
 pub(crate) fn set_alias(ask: &Ask<'_>) -> Result<AliasSet, Refusal> {
     let (model, version) = ask.version()?;
     let AliasData { alias } = ask.data()?;
-    names::name("alias", &alias).map_err(|e| Refusal::new(Code::SchemaViolation, e.to_string(), "choose another alias"))?;
+    names::name("alias", &alias).map_err(|e| bad_name(&e))?;
     let from = model.alias(&alias);
     if from == Some(version) {
         let message = format!("the alias `{alias}` names version {version} already");
@@ -360,6 +366,7 @@ pub(crate) fn find_deployment<'a>(model: &'a Model, id: &str) -> Result<&'a Depl
 pub(crate) fn request_deployment(ask: &Ask<'_>) -> Result<DeploymentRequested, Refusal> {
     let (model, version) = ask.version()?;
     let data: DeploymentRequestData = ask.data()?;
+    ask.identifier("deployment", &data.deployment)?;
     if model.deployments.iter().any(|d| *d.id == *data.deployment) {
         let message = format!("the deployment `{}` was requested before", data.deployment);
         return Err(Refusal::new(Code::NoChange, message, "give a new deployment an id of its own").on(model.summary()));

@@ -3,16 +3,16 @@
 //! [`Ledger::apply`] is the fold. [`Overlay`] judges a batch on top of it without touching it: what
 //! it decides is thrown away, and counts only once it is read back from the journal.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::RULES;
 use crate::design::{Opened, Refused};
 use crate::kind::Kind;
-use crate::model::{self, Ask, Decided, Model, RECENT_MAX, Seen};
+use crate::model::{self, Ask, Decided, Model, RECENT_MAX};
 use crate::names::{Key, partition_of};
 use crate::proposal::{Proposal, Unreadable};
 use crate::record::{Corrupt, Hash, Record, View, join_value};
@@ -20,9 +20,9 @@ use crate::rule::{self, Judged, Rule};
 use crate::submission::Submission;
 use crate::time::Timestamp;
 use crate::verdict::{Code, Outcome, Place, Refusal, Verdict};
+pub use crate::window::WINDOW_MAX;
+use crate::window::{Seen, Window, id_digest};
 
-/// How many event ids a partition remembers, to answer a retry.
-pub const WINDOW_MAX: usize = 262_144;
 /// The source of the engine's own events.
 pub const SOURCE: &str = "/annals";
 
@@ -102,8 +102,15 @@ impl Ledger {
         if view.seq != self.rule.next_seq() {
             return Ok((self.rule.judge(view.seq, view.prevhash, hash)?, None));
         }
-        let decided = Decided::parse(view.kind, view.decided).map_err(|source| Halt::Corrupt { after, source })?;
+        let corrupt = |source| Halt::Corrupt { after, source };
+        let decided = Decided::parse(view.kind, view.decided).map_err(corrupt)?;
+        if matches!(decided, Decided::JournalOpened(_)) && view.seq > 0 {
+            return Err(corrupt(Corrupt(format!("seq {} opens the journal again", view.seq))));
+        }
+        let known = self.models.get_mut(view.key);
+        let begun = if known.is_some() { None } else { new_key(view, &decided).map_err(corrupt)? };
         let judged = self.rule.judge(view.seq, view.prevhash, hash)?;
+        // nothing below can fail: what was accepted is true
         self.last_src = view.src.or(self.last_src);
         self.recorded = view.recorded;
         match &decided {
@@ -111,14 +118,12 @@ impl Ledger {
             Decided::ProposalRefused(_) => {}
             _ => {
                 let seen = seen(view, decided.version());
-                match self.models.get_mut(view.key) {
-                    Some(model) => evolve(Arc::make_mut(model), &decided, view.actor, seen),
-                    None => {
-                        let mut model = Model::default();
-                        evolve(&mut model, &decided, view.actor, seen);
-                        let key = Key::parse(view.key).map_err(|e| Halt::Corrupt { after, source: Corrupt(e.to_string()) })?;
-                        self.models.insert(key, Arc::new(model));
-                    }
+                if let Some(model) = known {
+                    evolve(Arc::make_mut(model), &decided, view.actor, seen);
+                } else if let Some(key) = begun {
+                    let mut model = Model::default();
+                    evolve(&mut model, &decided, view.actor, seen);
+                    self.models.insert(key, Arc::new(model));
                 }
                 self.window.remember(seen);
             }
@@ -176,8 +181,18 @@ impl Ledger {
     }
 }
 
+/// The key of a model that this record begins; checked before anything is changed.
+fn new_key(view: &View<'_>, decided: &Decided) -> Result<Option<Key>, Corrupt> {
+    match decided {
+        Decided::JournalOpened(_) | Decided::ProposalRefused(_) => Ok(None),
+        _ => Key::parse(view.key).map(Some).map_err(|e| Corrupt(e.to_string())),
+    }
+}
+
 fn seen(view: &View<'_>, version: Option<u64>) -> Seen {
-    Seen { id: id_digest(view.source, view.id), content: view.content_digest, seq: view.seq, modelseq: view.modelseq, version }
+    let version = version.and_then(NonZeroU64::new);
+    let content = view.content_digest.to_be_bytes();
+    Seen { id: id_digest(view.source, view.id), content, seq: view.seq, modelseq: view.modelseq, version }
 }
 
 fn evolve(model: &mut Model, decided: &Decided, actor: &str, seen: Seen) {
@@ -186,36 +201,7 @@ fn evolve(model: &mut Model, decided: &Decided, actor: &str, seen: Seen) {
     if model.recent.len() == RECENT_MAX {
         model.recent.remove(0);
     }
-    model.recent.push(seen);
-}
-
-/// First 128 bits of SHA-256 over source, a zero byte and id.
-fn id_digest(source: &str, id: &str) -> u128 {
-    let mut hasher = Sha256::new();
-    hasher.update(source);
-    hasher.update([0]);
-    hasher.update(id);
-    let digest: [u8; 32] = hasher.finalize().into();
-    u128::from_be_bytes(*digest.first_chunk().expect("32 bytes hold 16"))
-}
-
-/// The ids that were accepted last, so that a retry gets the first outcome.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Window {
-    seen: HashMap<u128, Seen>,
-    order: VecDeque<u128>,
-}
-
-impl Window {
-    fn remember(&mut self, seen: Seen) {
-        if self.order.len() == WINDOW_MAX
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.seen.remove(&oldest);
-        }
-        self.order.push_back(seen.id);
-        self.seen.insert(seen.id, seen);
-    }
+    model::push(&mut model.recent, seen);
 }
 
 /// A batch being judged: the ledger as it would be if the batch were in the journal.
@@ -225,7 +211,7 @@ pub struct Overlay<'a> {
     last_hash: Hash,
     recorded: Timestamp,
     models: HashMap<Key, Model>,
-    seen: HashMap<u128, Seen>,
+    seen: HashMap<[u8; 16], Seen>,
 }
 
 impl Overlay<'_> {
@@ -247,26 +233,26 @@ impl Overlay<'_> {
         let id = id_digest(&proposal.source, &proposal.id);
         let content = proposal.content_digest();
         if let Some(seen) = self.seen_before(&proposal.key, id) {
-            let outcome =
-                if seen.content == content { Outcome::Duplicate(seen.place()) } else { Outcome::Refused(id_conflict(proposal, seen)) };
-            return (outcome, None);
+            let same = seen.content == content.to_be_bytes();
+            return (if same { Outcome::Duplicate(seen.place()) } else { Outcome::Refused(id_conflict(proposal, seen)) }, None);
         }
-        let existing = self.models.get(&proposal.key).or_else(|| self.base.model(proposal.key.as_str()).map(Arc::as_ref));
-        let actor = model::actor(proposal);
-        let ask = Ask { proposal, existing, at };
-        match model::decide(&ask) {
+        let base = self.base;
+        let existing = self.models.get(&proposal.key).or_else(|| base.model(proposal.key.as_str()).map(Arc::as_ref));
+        let modelseq = existing.map_or(0, |m| m.modelseq);
+        match model::decide(&Ask { proposal, existing, at }) {
             Ok(decided) => {
-                let mut evolved = existing.cloned().unwrap_or_default();
-                let place = Place { seq: self.next_seq, modelseq: evolved.modelseq + 1, version: decided.version() };
+                let version = decided.version();
+                let place = Place { seq: self.next_seq, modelseq: modelseq + 1, version };
                 let record = self.record(src, at, proposal, content, &decided, place.modelseq);
-                let seen = Seen { id, content, seq: place.seq, modelseq: place.modelseq, version: place.version };
-                evolve(&mut evolved, &decided, &actor, seen);
-                self.models.insert(proposal.key.clone(), evolved);
+                let version = version.and_then(NonZeroU64::new);
+                let seen = Seen { id, content: content.to_be_bytes(), seq: place.seq, modelseq: place.modelseq, version };
+                let model = self.models.entry(proposal.key.clone());
+                let model = model.or_insert_with(|| base.model(proposal.key.as_str()).map(|m| Model::clone(m)).unwrap_or_default());
+                evolve(model, &decided, &model::actor(proposal), seen);
                 self.seen.insert(id, seen);
                 (Outcome::Accepted(place), Some(record))
             }
             Err(refusal) => {
-                let modelseq = existing.map_or(0, |m| m.modelseq);
                 let record = model::refusal_matters(proposal.kind).then(|| {
                     let decided = Decided::ProposalRefused(Refused {
                         id: proposal.id.clone(),
@@ -292,9 +278,9 @@ impl Overlay<'_> {
         Err(Refusal::new(Code::WrongPartition, message, "set `partitioner=murmur2_random` in librdkafka clients; Java's default is right"))
     }
 
-    fn seen_before(&self, key: &Key, id: u128) -> Option<Seen> {
+    fn seen_before(&self, key: &Key, id: [u8; 16]) -> Option<Seen> {
         let in_model = || self.base.model(key.as_str())?.recent.iter().find(|s| s.id == id);
-        self.seen.get(&id).or_else(|| self.base.window.seen.get(&id)).or_else(in_model).copied()
+        self.seen.get(&id).or_else(|| self.base.window.find(&id)).or_else(in_model).copied()
     }
 
     /// Builds the record and moves the head of the chain onto it.

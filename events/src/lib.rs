@@ -4,6 +4,7 @@
 //! [`proposal::Proposal`], an [`ledger::Overlay`] judges it, and what was accepted is a
 //! [`record::Record`] that [`ledger::Ledger::apply`] folds under [`rule::Rule`] (rule R).
 
+pub mod decided;
 pub mod deploy;
 pub mod design;
 pub mod kind;
@@ -20,6 +21,7 @@ pub mod submission;
 pub mod time;
 pub mod train;
 pub mod verdict;
+pub mod window;
 
 /// The version of `decide` and of the schemas it checks with; every event names it in `ce_rules`.
 pub const RULES: u32 = 1;

@@ -39,6 +39,9 @@ struct Cause {
 pub(crate) fn request_retrain(ask: &Ask<'_>) -> Result<RetrainRequested, Refusal> {
     let model = ask.model()?;
     let RetrainData { cause, dedup } = ask.data()?;
+    if let Some(dedup) = &dedup {
+        ask.identifier("dedup", dedup)?;
+    }
     if let Some(drift) = &cause.drift
         && !model.drifts.iter().any(|d| *d.id == **drift)
     {

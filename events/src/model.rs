@@ -7,12 +7,13 @@
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+pub use crate::decided::Decided;
 use crate::kind::Kind;
-use crate::names::VersionRef;
+use crate::names::{self, BadName, VersionRef};
 use crate::proposal::Proposal;
-use crate::record::Corrupt;
 use crate::time::Timestamp;
-use crate::verdict::{Code, Place, Refusal};
+use crate::verdict::{Code, Refusal};
+use crate::window::Seen;
 use crate::{deploy, design, maintain, monitor, train};
 
 /// The channels, in their order.
@@ -133,117 +134,6 @@ pub struct Drift {
     pub resolved: bool,
 }
 
-/// A proposal that was accepted, as the idempotency window remembers it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Seen {
-    /// First 128 bits of SHA-256 over source, a zero byte and id.
-    pub id: u128,
-    /// [`Proposal::content_digest`].
-    pub content: u128,
-    /// Where it is in the partition.
-    pub seq: u64,
-    /// And among the model's events.
-    pub modelseq: u64,
-    /// The version it was about.
-    pub version: Option<u64>,
-}
-
-impl Seen {
-    /// Where the first copy is.
-    #[must_use]
-    pub fn place(&self) -> Place {
-        Place { seq: self.seq, modelseq: self.modelseq, version: self.version }
-    }
-}
-
-/// What the engine decided of a proposal; its JSON is the `decided` half of the event.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(untagged)]
-#[allow(missing_docs)] // the variants are the kinds, the structs have the words
-pub enum Decided {
-    ModelCreated(design::Created),
-    RunTrained(train::Trained),
-    VersionRegistered(train::Registered),
-    VersionEvaluated(train::Evaluated),
-    ApprovalRequested(deploy::ApprovalRequested),
-    ApprovalDecided(deploy::ApprovalDecided),
-    VersionPromoted(deploy::Promoted),
-    VersionDemoted(deploy::Demoted),
-    AliasSet(deploy::AliasSet),
-    AliasRemoved(deploy::AliasRemoved),
-    DeploymentRequested(deploy::DeploymentRequested),
-    DeploymentSucceeded(deploy::DeploymentSucceeded),
-    DeploymentFailed(deploy::DeploymentEnded),
-    DeploymentRemoved(deploy::DeploymentEnded),
-    ModelMeasured(monitor::Measured),
-    DriftDetected(monitor::DriftDetected),
-    DriftResolved(monitor::DriftResolved),
-    RetrainRequested(maintain::RetrainRequested),
-    VersionRetired(maintain::Retired),
-    ProposalRefused(design::Refused),
-    JournalOpened(design::Opened),
-}
-
-impl Decided {
-    /// Reads the `decided` half of an event.
-    ///
-    /// # Errors
-    /// [`Corrupt`] if it is not what this kind's `decided` looks like.
-    pub fn parse(kind: Kind, json: &str) -> Result<Self, Corrupt> {
-        fn read<'a, T: Deserialize<'a>>(json: &'a str, wrap: impl Fn(T) -> Decided) -> Result<Decided, Corrupt> {
-            serde_json::from_str(json).map(wrap).map_err(|e| Corrupt(format!("`decided` is not readable: {e}")))
-        }
-        match kind {
-            Kind::ModelCreated => read(json, Self::ModelCreated),
-            Kind::RunTrained => read(json, Self::RunTrained),
-            Kind::VersionRegistered => read(json, Self::VersionRegistered),
-            Kind::VersionEvaluated => read(json, Self::VersionEvaluated),
-            Kind::ApprovalRequested => read(json, Self::ApprovalRequested),
-            Kind::ApprovalDecided => read(json, Self::ApprovalDecided),
-            Kind::VersionPromoted => read(json, Self::VersionPromoted),
-            Kind::VersionDemoted => read(json, Self::VersionDemoted),
-            Kind::AliasSet => read(json, Self::AliasSet),
-            Kind::AliasRemoved => read(json, Self::AliasRemoved),
-            Kind::DeploymentRequested => read(json, Self::DeploymentRequested),
-            Kind::DeploymentSucceeded => read(json, Self::DeploymentSucceeded),
-            Kind::DeploymentFailed => read(json, Self::DeploymentFailed),
-            Kind::DeploymentRemoved => read(json, Self::DeploymentRemoved),
-            Kind::ModelMeasured => read(json, Self::ModelMeasured),
-            Kind::DriftDetected => read(json, Self::DriftDetected),
-            Kind::DriftResolved => read(json, Self::DriftResolved),
-            Kind::RetrainRequested => read(json, Self::RetrainRequested),
-            Kind::VersionRetired => read(json, Self::VersionRetired),
-            Kind::ProposalRefused => read(json, Self::ProposalRefused),
-            Kind::JournalOpened => read(json, Self::JournalOpened),
-        }
-    }
-
-    /// The version that the event is about, where there is one.
-    #[must_use]
-    pub fn version(&self) -> Option<u64> {
-        match self {
-            Self::VersionRegistered(d) => Some(d.version),
-            Self::VersionEvaluated(d) => Some(d.version),
-            Self::ApprovalRequested(d) => Some(d.version),
-            Self::ApprovalDecided(d) => Some(d.version),
-            Self::VersionPromoted(d) => Some(d.version),
-            Self::VersionDemoted(d) => Some(d.version),
-            Self::AliasSet(d) => Some(d.version),
-            Self::AliasRemoved(d) => Some(d.from),
-            Self::DeploymentRequested(d) => Some(d.version),
-            Self::DeploymentSucceeded(d) => Some(d.version),
-            Self::DeploymentFailed(d) | Self::DeploymentRemoved(d) => Some(d.version),
-            Self::ModelMeasured(d) => d.version,
-            Self::DriftDetected(d) => d.version,
-            Self::DriftResolved(d) => d.version,
-            Self::VersionRetired(d) => Some(d.version),
-            Self::ModelCreated(_) | Self::RunTrained(_) | Self::RetrainRequested(_) | Self::ProposalRefused(_) | Self::JournalOpened(_) => {
-                None
-            }
-        }
-    }
-}
-
 /// A question to `decide`: the proposal, the model as it is, and the moment of the question.
 pub struct Ask<'a> {
     /// What is proposed.
@@ -321,6 +211,14 @@ impl<'a> Ask<'a> {
                 "compare it with the published schema",
             )
         })
+    }
+
+    /// Checks somebody else's identifier, which the schema can only count in characters.
+    ///
+    /// # Errors
+    /// `schema-violation`.
+    pub fn identifier(&self, what: &'static str, text: &str) -> Result<(), Refusal> {
+        names::identifier(what, text).map_err(|e| bad_name(&e))
     }
 
     /// Who asks, as the record will say.
@@ -402,7 +300,7 @@ impl Model {
             Decided::DeploymentRemoved(d) => deploy::evolve_deployment(self, &d.deployment, DeploymentState::Removed),
             Decided::DriftDetected(d) => monitor::evolve_drifted(self, d),
             Decided::DriftResolved(d) => monitor::evolve_resolved(self, d),
-            Decided::RetrainRequested(d) => self.retrains.push(d.dedup.as_str().into()),
+            Decided::RetrainRequested(d) => push(&mut self.retrains, d.dedup.as_str().into()),
             Decided::VersionRetired(d) => maintain::evolve_retired(self, d),
             // a refusal changes nothing, and the journal's opening is about no model
             Decided::ProposalRefused(_) | Decided::JournalOpened(_) => {}
@@ -453,10 +351,23 @@ impl Model {
     }
 }
 
+/// The refusal of a name that cannot be one.
+pub(crate) fn bad_name(bad: &BadName) -> Refusal {
+    Refusal::new(Code::SchemaViolation, bad.to_string(), "choose another")
+}
+
+/// Appends, and gives a first element no room to grow: most models have one version and one run.
+pub(crate) fn push<T>(list: &mut Vec<T>, item: T) {
+    if list.capacity() == 0 {
+        list.reserve_exact(1);
+    }
+    list.push(item);
+}
+
 /// Lets a channel or an alias name a version.
 pub(crate) fn point(pointers: &mut Vec<Pointer>, name: &str, version: u64) {
     match pointers.iter_mut().find(|p| *p.name == *name) {
         Some(pointer) => pointer.version = version,
-        None => pointers.push(Pointer { name: name.into(), version }),
+        None => push(pointers, Pointer { name: name.into(), version }),
     }
 }

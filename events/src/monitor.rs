@@ -57,6 +57,7 @@ pub(crate) fn measured(ask: &Ask<'_>) -> Result<Measured, Refusal> {
 pub(crate) fn drifted(ask: &Ask<'_>) -> Result<DriftDetected, Refusal> {
     let model = ask.model()?;
     let data: DriftData = ask.data()?;
+    ask.identifier("drift", &data.drift)?;
     if model.drifts.iter().any(|d| *d.id == *data.drift) {
         let message = format!("the drift `{}` was reported before", data.drift);
         return Err(Refusal::new(Code::NoChange, message, "give a new occurrence an id of its own").on(model.summary()));

@@ -24,6 +24,8 @@ pub const ATTRIBUTE_BYTES_MAX: usize = 1024;
 pub const EXTENSIONS_MAX: usize = 32;
 /// Attributes that only the engine writes.
 const ENGINE: [&str; 9] = ["seq", "modelseq", "src", "recordedtime", "rules", "prevhash", "hash", "contentdigest", "policy"];
+/// What is no attribute: in structured mode it would be taken for the payload (CloudEvents 1.0.2, section 3).
+const PAYLOAD: &str = "data";
 
 /// A proposal whose form is right; whether it may happen is for the ledger to judge.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -305,6 +307,9 @@ fn check_extensions(extensions: &BTreeMap<String, String>) -> Result<(), Refusal
     for (name, value) in extensions {
         if ENGINE.contains(&name.as_str()) {
             return Err(malformed(format!("the attribute `{name}` is written by the engine only"), "leave it out"));
+        }
+        if name == PAYLOAD {
+            return Err(malformed("an attribute must not be called `data`", "rename it (CloudEvents 1.0.2, section 3)"));
         }
         if name.is_empty() || !name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()) {
             return Err(malformed("an attribute's name may only hold a-z and 0-9", "rename it (CloudEvents 1.0.2, section 3)"));

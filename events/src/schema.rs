@@ -11,6 +11,9 @@ use crate::verdict::Violation;
 /// Most fields that one answer names.
 const VIOLATIONS_MAX: usize = 20;
 
+/// Longest description of one field's fault, in bytes: a fault quotes the value, which may be large.
+const MESSAGE_BYTES_MAX: usize = 400;
+
 /// Which half of an event's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Half {
@@ -44,8 +47,16 @@ pub fn violations(kind: Kind, half: Half, value: &Value) -> Vec<Violation> {
     validator
         .iter_errors(value)
         .take(VIOLATIONS_MAX)
-        .map(|e| Violation { field: e.instance_path().to_string(), message: e.to_string() })
+        .map(|e| Violation { field: e.instance_path().to_string(), message: cut(e.to_string()) })
         .collect()
+}
+
+fn cut(mut message: String) -> String {
+    if message.len() > MESSAGE_BYTES_MAX {
+        message.truncate(message.floor_char_boundary(MESSAGE_BYTES_MAX - '…'.len_utf8()));
+        message.push('…');
+    }
+    message
 }
 
 fn compile(text: &str) -> Validator {
@@ -89,3 +100,6 @@ schemas! {
     ProposalRefused "proposal.refused",
     JournalOpened "journal.opened",
 }
+
+#[cfg(test)]
+mod tests;

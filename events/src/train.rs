@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Ask, Model, Run, Version};
+use crate::model::{Ask, Model, Run, Version, bad_name, push};
 use crate::names;
 use crate::verdict::{Code, Refusal};
 
@@ -89,6 +89,7 @@ fn or_create<'a>(ask: &Ask<'a>) -> Result<Option<&'a Model>, Refusal> {
 pub(crate) fn trained(ask: &Ask<'_>) -> Result<Trained, Refusal> {
     let model = or_create(ask)?;
     let data: TrainedData = ask.data()?;
+    ask.identifier("run", &data.run.id)?;
     if model.is_some_and(|m| m.runs.iter().any(|r| *r.id == *data.run.id)) {
         let message = format!("the run `{}` was reported as trained before", data.run.id);
         return Err(Refusal::new(Code::RunKnown, message, "send a retry with its first id, or name the new run")
@@ -98,7 +99,7 @@ pub(crate) fn trained(ask: &Ask<'_>) -> Result<Trained, Refusal> {
 }
 
 pub(crate) fn evolve_trained(model: &mut Model, d: &Trained) {
-    model.runs.push(Run { id: d.run.as_str().into(), digest: d.digest.as_deref().map(Into::into) });
+    push(&mut model.runs, Run { id: d.run.as_str().into(), digest: d.digest.as_deref().map(Into::into) });
 }
 
 pub(crate) fn register(ask: &Ask<'_>) -> Result<Registered, Refusal> {
@@ -106,8 +107,11 @@ pub(crate) fn register(ask: &Ask<'_>) -> Result<Registered, Refusal> {
     let data: RegisterData = ask.data()?;
     let versions: &[Version] = model.map_or(&[], |m| &m.versions);
     let on_state = |refusal: Refusal| refusal.on(model.map_or(serde_json::Value::Null, Model::summary));
+    if let Some(run) = &data.run {
+        ask.identifier("run", run)?;
+    }
     if let Some(label) = &data.label {
-        names::label(label).map_err(|e| Refusal::new(Code::SchemaViolation, e.to_string(), "choose another label"))?;
+        names::label(label).map_err(|e| bad_name(&e))?;
         if let Some((number, _)) = (1_u64..).zip(versions).find(|(_, v)| v.label.as_deref() == Some(label)) {
             let message = format!("the label `{label}` is version {number}'s");
             return Err(on_state(Refusal::new(Code::LabelTaken, message, "choose another label, or none")));
@@ -132,13 +136,8 @@ pub(crate) fn register(ask: &Ask<'_>) -> Result<Registered, Refusal> {
 
 pub(crate) fn evolve_registered(model: &mut Model, d: &Registered, actor: &str) {
     let boxed = |text: &Option<String>| text.as_deref().map(Into::into);
-    model.versions.push(Version {
-        label: boxed(&d.label),
-        digest: boxed(&d.digest),
-        run: boxed(&d.run),
-        author: actor.into(),
-        retired: false,
-    });
+    let version = Version { label: boxed(&d.label), digest: boxed(&d.digest), run: boxed(&d.run), author: actor.into(), retired: false };
+    push(&mut model.versions, version);
     model.retrains.clear(); // a new version is the answer to whatever asked for one
 }
 

@@ -1,0 +1,226 @@
+//! The arbiter's door: takes proposals in, and answers when the journal shows what became of them.
+//!
+//! Any instance can answer: a caller waits for the offset of its proposal to come by in the tail
+//! of records and verdicts, whoever judged it.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use annals_events::ledger::Ledger;
+use annals_events::model::Decided;
+use annals_events::names::partition_of;
+use annals_events::proposal::Proposal;
+use annals_events::record::{Hash, Record, View};
+use annals_events::verdict::{Outcome, Place, Verdict};
+use tokio::sync::{broadcast, oneshot, watch};
+
+use super::{Listener, Status};
+use crate::journal::{Journal, Located, ProposeError, ReadError};
+
+/// Outcomes that are kept for callers whose offset is not known yet when the outcome is.
+const RECENT_MAX: usize = 4_096;
+/// Events that a live subscriber may be behind before it must read the journal itself.
+const FEED_MAX: usize = 8_192;
+
+/// What a caller gets.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// The model's partition.
+    pub partition: u32,
+    /// Offset of the proposal.
+    pub src: u64,
+    /// The verdict; `None` if it did not come in time.
+    pub verdict: Option<Verdict>,
+}
+
+/// An accepted event, as it came by.
+#[derive(Clone, Debug)]
+pub struct Published {
+    /// Its partition.
+    pub partition: u32,
+    /// Its offset in the log.
+    pub offset: u64,
+    /// The record.
+    pub record: Record,
+}
+
+/// How far a partition is, and how it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// The partition.
+    pub partition: u32,
+    /// Its last accepted place.
+    pub seq: Option<u64>,
+    /// The hash there.
+    pub hash: Hash,
+    /// How many models it has.
+    pub models: usize,
+    /// What its arbiter is doing.
+    pub status: Status,
+}
+
+/// See the module.
+pub struct Door {
+    journal: Arc<dyn Journal>,
+    desks: Vec<Arc<Mutex<Desk>>>,
+    feed: broadcast::Sender<Arc<Published>>,
+    moved: watch::Sender<u64>,
+}
+
+struct Desk {
+    waiting: HashMap<u64, oneshot::Sender<Verdict>>,
+    recent: VecDeque<Verdict>,
+    head: Head,
+}
+
+impl Door {
+    /// A door for all partitions of a journal.
+    #[must_use]
+    pub fn new(journal: Arc<dyn Journal>) -> Self {
+        let desk = |partition| Desk {
+            waiting: HashMap::new(),
+            recent: VecDeque::new(),
+            head: Head { partition, seq: None, hash: Hash::default(), models: 0, status: Status::Standby },
+        };
+        let desks = (0..journal.partitions()).map(|partition| Arc::new(Mutex::new(desk(partition)))).collect();
+        Self { journal, desks, feed: broadcast::channel(FEED_MAX).0, moved: watch::channel(0).0 }
+    }
+
+    /// The listener that a partition's arbiter must tell.
+    #[must_use]
+    pub fn listener(&self, partition: u32) -> Box<dyn Listener> {
+        let desk = Arc::clone(&self.desks[partition as usize]);
+        Box::new(Bell { partition, desk, feed: self.feed.clone(), moved: self.moved.clone() })
+    }
+
+    /// Proposes and waits for the verdict, at most `wait_max`.
+    ///
+    /// # Errors
+    /// [`ProposeError`]; after `Unknown` the same proposal may be sent again.
+    pub async fn submit(&self, proposal: &Proposal, wait_max: Duration) -> Result<Answer, ProposeError> {
+        let partition = partition_of(proposal.key.as_str(), self.journal.partitions());
+        if let Status::Halted(reason) = &self.desk(partition).head.status {
+            return Err(ProposeError::Unavailable(format!("partition {partition} is halted: {reason}")));
+        }
+        let src = self.journal.propose(partition, proposal.to_submission()).await?;
+        let verdict = match self.wait_for(partition, src) {
+            Ok(verdict) => Some(verdict),
+            Err(coming) => tokio::time::timeout(wait_max, coming).await.ok().and_then(Result::ok),
+        };
+        if verdict.is_none() {
+            self.desk(partition).waiting.remove(&src);
+        }
+        Ok(Answer { partition, src, verdict })
+    }
+
+    fn wait_for(&self, partition: u32, src: u64) -> Result<Verdict, oneshot::Receiver<Verdict>> {
+        let mut desk = self.desk(partition);
+        if let Some(verdict) = desk.recent.iter().rev().find(|v| v.src == src) {
+            return Ok(verdict.clone());
+        }
+        let (sender, receiver) = oneshot::channel();
+        desk.waiting.insert(src, sender);
+        Err(receiver)
+    }
+
+    /// The verdict on a proposal that was sent before.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn verdict(&self, source: &str, id: &str) -> Result<Option<(u32, Verdict)>, ReadError> {
+        self.journal.verdict(source, id)
+    }
+
+    /// The journal behind the door.
+    #[must_use]
+    pub fn journal(&self) -> &Arc<dyn Journal> {
+        &self.journal
+    }
+
+    /// Where each partition is.
+    #[must_use]
+    pub fn heads(&self) -> Vec<Head> {
+        (0..self.journal.partitions()).map(|partition| self.desk(partition).head.clone()).collect()
+    }
+
+    /// Changes whenever some partition has moved: whoever follows the journal waits on it.
+    #[must_use]
+    pub fn moved(&self) -> watch::Receiver<u64> {
+        self.moved.subscribe()
+    }
+
+    /// Accepted events as they come by; one that lags must read the journal instead.
+    #[must_use]
+    pub fn feed(&self) -> broadcast::Receiver<Arc<Published>> {
+        self.feed.subscribe()
+    }
+
+    fn desk(&self, partition: u32) -> MutexGuard<'_, Desk> {
+        lock(&self.desks[partition as usize])
+    }
+}
+
+/// A desk is never left half changed, so a panic elsewhere does not spoil it.
+fn lock(desk: &Mutex<Desk>) -> MutexGuard<'_, Desk> {
+    desk.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Desk {
+    fn answer(&mut self, verdict: Verdict) {
+        if let Some(waiting) = self.waiting.remove(&verdict.src) {
+            let _ = waiting.send(verdict); // the caller may have gone away
+            return;
+        }
+        if self.recent.len() == RECENT_MAX {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(verdict);
+    }
+}
+
+struct Bell {
+    partition: u32,
+    desk: Arc<Mutex<Desk>>,
+    feed: broadcast::Sender<Arc<Published>>,
+    moved: watch::Sender<u64>,
+}
+
+impl Listener for Bell {
+    fn accepted(&mut self, located: &Located, view: &View<'_>, decided: &Decided) {
+        if self.feed.receiver_count() > 0 {
+            let _ =
+                self.feed.send(Arc::new(Published { partition: self.partition, offset: located.offset, record: located.record.clone() }));
+        }
+        // a refusal that mattered is an event too, but its caller waits for the verdict
+        if matches!(decided, Decided::ProposalRefused(_)) {
+            return;
+        }
+        let Some(src) = view.src else { return };
+        let place = Place { seq: view.seq, modelseq: view.modelseq, version: decided.version() };
+        lock(&self.desk).answer(Verdict { src, id: view.id.into(), source: view.source.into(), outcome: Outcome::Accepted(place) });
+    }
+
+    fn told(&mut self, verdict: &Verdict) {
+        if !matches!(verdict.outcome, Outcome::Accepted(_)) {
+            lock(&self.desk).answer(verdict.clone());
+        }
+    }
+
+    fn moved(&mut self, ledger: &Ledger, status: &Status) {
+        let head = Head {
+            partition: self.partition,
+            seq: ledger.last_seq(),
+            hash: ledger.last_hash(),
+            models: ledger.models(),
+            status: status.clone(),
+        };
+        let changed = {
+            let mut desk = lock(&self.desk);
+            std::mem::replace(&mut desk.head, head.clone()) != head
+        };
+        if changed {
+            self.moved.send_modify(|n| *n = n.wrapping_add(1));
+        }
+    }
+}

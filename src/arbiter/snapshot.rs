@@ -1,0 +1,140 @@
+//! Snapshots of a partition's ledger, so that a start need not replay the whole journal.
+//!
+//! A snapshot is never trusted by itself: it must be of this journal, its checksum must hold, and
+//! the journal must still hold, at its offset, the record whose hash it names. On any doubt the
+//! older one is taken, else everything is replayed.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use annals_events::ledger::Ledger;
+use annals_events::record::Hash;
+use serde::{Deserialize, Serialize};
+
+use crate::journal::Journal;
+
+/// How many snapshots of a partition are kept.
+const KEPT: usize = 2;
+const MAGIC: &[u8] = b"annals.snapshot.v1\n";
+
+/// A ledger, and where in which journal it was taken.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// [`Journal::id`].
+    pub journal: String,
+    /// Offset of the last record that the ledger has folded; `None` before the first.
+    pub offset: Option<u64>,
+    /// The state behind it.
+    pub ledger: Ledger,
+}
+
+/// A place that keeps snapshots.
+pub trait Snapshots: Send + Sync {
+    /// Keeps a snapshot, whole or not at all.
+    ///
+    /// # Errors
+    /// Any; nothing is lost by it but time at the next start.
+    fn save(&self, snapshot: Snapshot) -> io::Result<()>;
+
+    /// The kept snapshots of a partition whose checksum holds, newest first.
+    fn kept(&self, partition: u32) -> Vec<Snapshot>;
+}
+
+impl Snapshot {
+    /// The state before the first record.
+    #[must_use]
+    pub fn beginning(partition: u32) -> Self {
+        Self { journal: String::new(), offset: None, ledger: Ledger::new(partition) }
+    }
+
+    /// Bytes: a magic line, postcard, and the SHA-256 of all before it.
+    ///
+    /// # Errors
+    /// If the state cannot be encoded, which is a bug.
+    pub fn encode(&self) -> io::Result<Vec<u8>> {
+        let mut bytes = postcard::to_extend(self, MAGIC.to_vec()).map_err(io::Error::other)?;
+        let checksum = Hash::of(&bytes);
+        bytes.extend_from_slice(&checksum.0);
+        Ok(bytes)
+    }
+
+    /// Reads what [`Snapshot::encode`] wrote; `None` for anything else.
+    #[must_use]
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let (body, checksum) = bytes.split_last_chunk::<32>()?;
+        if Hash::of(body).0 != *checksum {
+            return None;
+        }
+        postcard::from_bytes(body.strip_prefix(MAGIC)?).ok()
+    }
+}
+
+/// The newest snapshot that the journal confirms.
+#[must_use]
+pub fn load(journal: &dyn Journal, snapshots: &dyn Snapshots, partition: u32) -> Option<Snapshot> {
+    snapshots.kept(partition).into_iter().find(|snapshot| {
+        let confirmed = confirms(journal, snapshot, partition);
+        if !confirmed {
+            tracing::warn!(partition, "a snapshot does not fit the journal and is not used");
+        }
+        confirmed
+    })
+}
+
+fn confirms(journal: &dyn Journal, snapshot: &Snapshot, partition: u32) -> bool {
+    let Some(offset) = snapshot.offset else { return false };
+    if snapshot.journal != journal.id() || snapshot.ledger.partition != partition || snapshot.ledger.partitions != journal.partitions() {
+        return false;
+    }
+    let Ok(chunk) = journal.records(partition, offset, 1) else { return false };
+    chunk.items.first().is_some_and(|found| found.offset == offset && found.record.hash() == snapshot.ledger.last_hash())
+}
+
+/// Snapshots as files in a directory: `p<partition>-<seq>.snapshot`.
+pub struct Directory {
+    path: PathBuf,
+}
+
+impl Directory {
+    /// Uses a directory, and makes it if it is not there.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        std::fs::create_dir_all(path)?;
+        Ok(Self { path: path.to_owned() })
+    }
+
+    /// Files of a partition, newest first.
+    fn files(&self, partition: u32) -> Vec<PathBuf> {
+        let prefix = format!("p{partition:04}-");
+        let Ok(entries) = std::fs::read_dir(&self.path) else { return Vec::new() };
+        let named =
+            |path: &PathBuf| path.file_name().and_then(|n| n.to_str()).is_some_and(|n| n.starts_with(&prefix) && n.ends_with(".snapshot"));
+        let mut files: Vec<_> = entries.flatten().map(|e| e.path()).filter(named).collect();
+        files.sort_unstable();
+        files.reverse();
+        files
+    }
+}
+
+impl Snapshots for Directory {
+    fn save(&self, snapshot: Snapshot) -> io::Result<()> {
+        let partition = snapshot.ledger.partition;
+        let name = format!("p{partition:04}-{:020}.snapshot", snapshot.ledger.last_seq().unwrap_or(0));
+        let (target, temporary) = (self.path.join(&name), self.path.join(format!("{name}.tmp")));
+        let mut file = std::fs::File::create(&temporary)?;
+        file.write_all(&snapshot.encode()?)?;
+        file.sync_all()?;
+        std::fs::rename(&temporary, &target)?;
+        std::fs::File::open(&self.path)?.sync_all()?;
+        for old in self.files(partition).into_iter().skip(KEPT) {
+            std::fs::remove_file(old)?;
+        }
+        Ok(())
+    }
+
+    fn kept(&self, partition: u32) -> Vec<Snapshot> {
+        self.files(partition).iter().filter_map(|path| Snapshot::decode(&std::fs::read(path).ok()?)).collect()
+    }
+}

@@ -1,0 +1,110 @@
+//! A pipeline with one keep-alive connection and no library between it and the socket.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// The engine, as a process of its own.
+pub struct Engine {
+    process: Child,
+    /// Where it listens.
+    pub address: String,
+    /// From the start of the process to the first accepted event.
+    pub started: Instant,
+}
+
+impl Engine {
+    /// Starts the release build on a directory and waits until its port is open.
+    pub fn start(data: &Path) -> Self {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let address = format!("127.0.0.1:{port}");
+        let started = Instant::now();
+        let process = Command::new(env!("CARGO_BIN_EXE_annals"))
+            .args(["serve", "--data", data.to_str().unwrap(), "--listen", &address])
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let deadline = Instant::now() + Duration::from_secs(120);
+        while TcpStream::connect(&address).is_err() {
+            assert!(Instant::now() < deadline, "the engine did not open its port");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Self { process, address, started }
+    }
+
+    /// Resident memory in bytes.
+    pub fn resident(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
+        let line = status.lines().find(|l| l.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+    }
+
+    /// Asks it to stop as an operator would, and waits.
+    pub fn stop(mut self) {
+        Command::new("kill").arg(self.process.id().to_string()).status().unwrap();
+        self.process.wait().unwrap();
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// One connection.
+pub struct Client {
+    stream: TcpStream,
+    reader: BufReader<TcpStream>,
+    source: String,
+    sent: u64,
+}
+
+impl Client {
+    pub fn connect(address: &str, source: &str) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_nodelay(true).unwrap();
+        let reader = BufReader::new(stream.try_clone().unwrap());
+        Self { stream, reader, source: source.into(), sent: 0 }
+    }
+
+    /// Publishes one measurement of a model and returns the status.
+    pub fn publish(&mut self, kind: &str, subject: &str, data: &str) -> u16 {
+        self.sent += 1;
+        let request = format!(
+            "POST /v1/events HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\nce-specversion: 1.0\r\nce-id: {}\r\nce-source: /bench/{}\r\nce-type: dev.annals.{kind}.v1\r\nce-subject: {subject}\r\ncontent-length: {}\r\n\r\n{data}",
+            self.sent, self.source, data.len()
+        );
+        self.stream.write_all(request.as_bytes()).unwrap();
+        self.response()
+    }
+
+    fn response(&mut self) -> u16 {
+        let mut line = String::new();
+        self.reader.read_line(&mut line).unwrap();
+        let status = line.split(' ').nth(1).unwrap().parse().unwrap();
+        let mut length = 0;
+        loop {
+            line.clear();
+            self.reader.read_line(&mut line).unwrap();
+            let header = line.trim_end();
+            if header.is_empty() {
+                break;
+            }
+            if let Some((name, value)) = header.split_once(':')
+                && name.eq_ignore_ascii_case("content-length")
+            {
+                length = value.trim().parse().unwrap();
+            }
+        }
+        let mut body = vec![0; length];
+        self.reader.read_exact(&mut body).unwrap();
+        status
+    }
+}
+
+/// What a pipeline sends most often: about 400 bytes.
+pub const MEASURED: &str = r#"{"metric":"accuracy","value":0.9666666666666667,"window":{"start":"2026-03-01T00:00:00Z","end":"2026-03-01T01:00:00Z","n":150},"labels":{"dataset":"iris-holdout","pipeline":"nightly-evaluation","region":"eu-central","owner":"platform-team"}}"#;

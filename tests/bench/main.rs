@@ -1,0 +1,50 @@
+//! Figures beside their references, in one run, as ratios. See `tests/bench/run`.
+#![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
+
+mod accept;
+mod client;
+mod fold;
+mod journal;
+mod rebuild;
+mod scale;
+mod sqlite;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A place on the disk that is measured; removed at the end.
+pub fn bench_dir(name: &str) -> PathBuf {
+    let root = std::env::var_os("ANNALS_BENCH_DIR").map_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")), PathBuf::from);
+    let dir = root.join(format!("bench-{name}-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&dir);
+    std::fs::create_dir_all(&dir).unwrap();
+    dir
+}
+
+/// Prints one figure: what it is, ours, the reference, the ratio and what it must reach.
+pub fn figure(what: &str, ours: &str, reference: &str, ratio: f64, goal: &str, reached: bool) {
+    println!("{} {what}\n       ours {ours}; reference {reference}; ratio {ratio:.2} (goal {goal})", if reached { "  ok  " } else { "MISSED" });
+}
+
+/// Sorted samples' quantile, in microseconds.
+pub fn quantile(sorted: &[Duration], q: f64) -> f64 {
+    let index = ((sorted.len() - 1) as f64 * q).round() as usize;
+    sorted[index].as_secs_f64() * 1e6
+}
+
+fn main() {
+    let asked: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
+    let wanted = |name: &str| asked.is_empty() || asked.iter().any(|a| a == name);
+    if wanted("accept") {
+        accept::run();
+    }
+    if wanted("fold") {
+        fold::run();
+    }
+    if wanted("rebuild") {
+        rebuild::run();
+    }
+    if wanted("scale") || wanted("start") {
+        scale::run();
+    }
+}
