@@ -88,9 +88,13 @@ class Annals:
 
     def __init__(self, program, url):
         self.program, self.url = program, url
+        self.position = None  # of the last accepted event
 
-    def run(self, *arguments, expect=0, stdin=None):
-        """Runs one command and returns its standard output; any other exit code than expected is a failure."""
+    def run(self, *arguments, expect=0, stdin=None, quiet=True):
+        """Runs one command and returns its standard output, and unless `quiet` its standard error before it.
+
+        Any other exit code than expected is a failure.
+        """
         done = subprocess.run(
             [self.program, *arguments],
             input=stdin,
@@ -103,7 +107,7 @@ class Annals:
         if done.returncode != expect:
             shown = shlex.join(["annals", *arguments]) + (f"\nwith the data {stdin}" if stdin else "")
             raise Failure(f"{shown}\nended with {done.returncode}, not {expect}\n{done.stdout}{done.stderr}")
-        return done.stdout
+        return done.stdout if quiet else done.stderr + done.stdout
 
     def emit(self, kind, data, *, version=None, actor="ada", refused=False):
         """Proposes an event on `iris` as `actor` and returns the verdict; says what was done in one line."""
@@ -111,16 +115,24 @@ class Annals:
         say(f"$ annals emit {kind} {shlex.join(about)} --actor {actor} --data {brief(data)}")
         expect = REFUSED if refused else 0
         command = ["emit", kind, *about, "--actor", actor, "--data", "-", "--json"]
-        return json.loads(self.run(*command, expect=expect, stdin=json.dumps(data)))
+        verdict = json.loads(self.run(*command, expect=expect, stdin=json.dumps(data)))
+        self.position = verdict.get("position") or self.position
+        return verdict
+
+    def wait_for_views(self, *paths):
+        """Returns once the views behind these reads have passed the last accepted event."""
+        for path in paths:
+            request = urllib.request.Request(self.url + path, headers={"Annals-Min-Position": self.position})
+            try:
+                with urllib.request.urlopen(request, timeout=COMMAND_DEADLINE_S) as answer:
+                    answer.read()
+            except urllib.error.URLError as error:
+                raise Failure(f"GET {path} did not reach position {self.position}: {error}") from error
 
     def show(self, *arguments):
-        """Runs a reading command and shows it and what it prints."""
+        """Runs a command and shows it and what it prints, be it data or only a word to the reader."""
         say(f"$ {shlex.join(['annals', *arguments])}")
-        output = self.run(*arguments)
-        if not output.strip():
-            raise Failure(f"{shlex.join(['annals', *arguments])} printed nothing")
-        say(output.rstrip() + "\n")
-        return output
+        say(self.run(*arguments, quiet=False).rstrip() + "\n")
 
     def ask(self, *arguments):
         """A reading command's answer as JSON, not shown."""

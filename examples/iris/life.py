@@ -52,7 +52,7 @@ def train_and_register(annals, number, sources, tests, folder):
     artifact = facts["artifact"]
     say(f"trained run-{number}: accuracy {facts['metrics'][0]['value']} on {facts['metrics'][0]['split']}, {artifact['digest']}")
     annals.emit("trained", facts, actor="pipeline")
-    annals.emit(
+    verdict = annals.emit(
         "registered",
         {
             "label": f"{number}.0",
@@ -69,14 +69,10 @@ def train_and_register(annals, number, sources, tests, folder):
             },
         },
     )
-    versions = annals.ask("list", "versions", "iris")
-    say(f"registered as version {number}: {annals_count(versions)} known")
+    if verdict["version"] != number:
+        raise Failure(f"run-{number} should have become version {number}: {verdict}")
+    say(f"registered as version {number}, at position {verdict['position']}")
     return facts
-
-
-def annals_count(listed):
-    """How many things a listing names."""
-    return len(listed["items"])
 
 
 def evaluate_and_approve(annals, version, facts):
@@ -194,6 +190,7 @@ def life(annals, stack, work):
 
 def answers(annals, then, later, export):
     """What the journal can be asked afterwards, and that it is whole."""
+    annals.wait_for_views("/v1/models/iris", "/v1/models/iris/timeline", "/v1/models/iris/versions/2/lineage")
     say("\n== the timeline: every event of iris")
     annals.show("timeline", "iris")
     say("== what was in production at two times")
@@ -232,6 +229,8 @@ def main():
     except Failure as failure:
         print(f"\nexamples/iris/run failed: {failure}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
     finally:
         if options.keep:
             print(f"kept: {work}", file=sys.stderr)
