@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use annals_events::kind::Kind;
 use annals_events::ledger::{Ledger, opening};
-use annals_events::names::{Key, partition_of};
+use annals_events::names::partition_of;
 use annals_events::record::Record;
 use annals_events::submission::Submission;
 use annals_events::time::Timestamp;
@@ -74,12 +74,6 @@ impl Journal {
         let offset = 10 * record.view().unwrap().seq; // offsets have gaps
         self.entries.push(Entry { partition, offset, record });
     }
-
-    /// The last sequence number of a model's partition.
-    pub fn last(&self, key: &str) -> (u32, u64) {
-        let partition = partition_of(Key::parse(key).unwrap().as_str(), PARTITIONS);
-        (partition, self.ledgers[partition as usize].last_seq().unwrap())
-    }
 }
 
 /// One whole life, and a second model that never leaves the desk.
@@ -125,7 +119,11 @@ pub fn iris() -> Journal {
     j.say("promoted", "iris/1", json!({"channel": "production", "rollback": true}));
     j.say("alias-set", "iris/2", json!({"alias": "champion"})).say("alias-removed", "iris", json!({"alias": "champion"}));
     j.say("demoted", "iris/1", json!({"channel": "staging"})).say("promoted", "iris/2", json!({"channel": "production"}));
-    j.say("retired", "iris/1", json!({"reason": "replaced"})).say("deployment-removed", "iris", json!({"deployment": "d3", "reason": "moved"}));
+    j.say("retired", "iris/1", json!({"reason": "replaced"})).say(
+        "deployment-removed",
+        "iris",
+        json!({"deployment": "d3", "reason": "moved"}),
+    );
     j.say("promoted", "iris/1", json!({"channel": "dev"}));
     j
 }

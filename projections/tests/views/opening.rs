@@ -138,18 +138,21 @@ async fn readers_and_the_live_view_go_on_while_a_view_is_rebuilt() {
     let half = journal.entries.clone();
     apply_all(&views, &half).await;
     let artifact = serde_json::json!({"artifact": {"uri": "file:///a"}});
-    (0..50).for_each(|n| drop(journal.say("registered", &format!("late-{n}"), artifact.clone()).entries.len()));
+    for n in 0..50 {
+        journal.say("registered", &format!("late-{n}"), artifact.clone());
+    }
     let all = journal.entries.clone();
     let log = std::sync::Arc::new(std::sync::Mutex::new(half));
     let source = Growing(log.clone());
     let rebuild = views.rebuild("registry", source, |_| ());
     let live = async {
-        for n in log.lock().unwrap().len()..all.len() {
+        let known = log.lock().unwrap().len();
+        for n in known..all.len() {
             log.lock().unwrap().push(all[n].clone());
             views.apply("registry", &all[n..=n]).await.unwrap();
             let production = views.channel("default/iris", "production", &AsOf::Now).await.unwrap();
             assert!(production.is_some(), "a reader saw half a view");
-            assert_eq!(views.model(all[n].record.view().unwrap().key, &AsOf::Now).await.unwrap().is_some(), true);
+            assert!(views.model(all[n].record.view().unwrap().key, &AsOf::Now).await.unwrap().is_some(), "what was applied is there");
         }
     };
     let (rebuilt, ()) = tokio::join!(rebuild, live);
