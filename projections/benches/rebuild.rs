@@ -16,7 +16,7 @@ use annals_projections::rebuild::Source;
 use annals_projections::{Entry, Views};
 use serde_json::{Value, json};
 use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
-use sqlx::{Arguments, AssertSqlSafe, Column, ConnectOptions, Connection, Row};
+use sqlx::{Arguments, AssertSqlSafe, ConnectOptions, Connection, Row};
 
 const PARTITIONS: u32 = 12;
 /// Rows of one reference insert, and of one reference transaction.
