@@ -354,10 +354,11 @@ impl Arbiter {
 
     /// Answers come from here: what the journal shows, not what was sent to it.
     fn read_back(&mut self, claim: Box<dyn Claim>, last_seq: Option<u64>) -> Result<Step, Trouble> {
-        self.read_records()?;
+        let read = self.read_records()?;
         if self.ledger.last_seq() < last_seq {
             self.phase = Phase::Committed { claim, last_seq };
-            return Ok(Step::Idle);
+            // a journal may hand out less than was asked for: there is more at once then
+            return Ok(if read == 0 { Step::Idle } else { Step::Worked });
         }
         // every time, also when all were accepted: a cursor that falls behind under load would let
         // the next refusal wait until the load is over
