@@ -59,7 +59,7 @@ fn hanging(journal: &Simulated, batch: &Batch) -> Box<dyn Claim> {
         let mut claim = journal.claim(0).expect("claims have no fault");
         claim.append(batch.clone()).expect("appends have no fault");
         assert!(matches!(claim.commit(), Err(AppendError::Unknown(_))));
-        if journal.state().partitions[0].underway.len() == 1 {
+        if !journal.state().partitions[0].all_undecided().is_empty() {
             return claim;
         }
     }
