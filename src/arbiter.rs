@@ -368,13 +368,13 @@ impl Arbiter {
             self.phase = Phase::Committed { claim, last_seq };
             return Ok(Step::Idle);
         }
+        self.listener.moved(&self.ledger, &Status::Owner);
         // every time, also when all were accepted: a cursor that falls behind under load would let
         // the next refusal wait until the load is over
         self.read_verdicts()?;
         self.written.clear();
         self.phase = Phase::Ready { claim };
         self.snapshot_if_due();
-        self.listener.moved(&self.ledger, &Status::Owner);
         Ok(Step::Worked)
     }
 
