@@ -92,6 +92,8 @@ pub enum Mutant {
     StoredOffset,
     /// Lets the arbiter's own clock into a decision.
     Clock,
+    /// Goes on with the same claim when it does not know what became of a commit.
+    KeepsClaim,
 }
 
 enum Phase {
@@ -264,7 +266,14 @@ impl Arbiter {
             Phase::Folding { claim, end } => self.fold(claim, end),
             Phase::Ready { claim } => self.judge(claim),
             Phase::Appended { mut claim, last_seq } => {
-                claim.commit()?;
+                match claim.commit() {
+                    Err(AppendError::Unknown(_)) if self.mutant == Mutant::KeepsClaim => {
+                        self.next_src = 0; // the ledger knows better
+                        self.phase = Phase::Ready { claim };
+                        return Ok(Step::Worked);
+                    }
+                    committed => committed?,
+                }
                 self.counts.commits += 1;
                 self.phase = Phase::Committed { claim, last_seq };
                 Ok(Step::Worked)
@@ -360,13 +369,13 @@ impl Arbiter {
             // a journal may hand out less than was asked for: there is more at once then
             return Ok(if read == 0 { Step::Idle } else { Step::Worked });
         }
+        self.listener.moved(&self.ledger, &Status::Owner);
         // every time, also when all were accepted: a cursor that falls behind under load would let
         // the next refusal wait until the load is over
         self.read_verdicts()?;
         self.written.clear();
         self.phase = Phase::Ready { claim };
         self.snapshot_if_due();
-        self.listener.moved(&self.ledger, &Status::Owner);
         Ok(Step::Worked)
     }
 

@@ -119,6 +119,11 @@ impl State {
         Ok(())
     }
 
+    fn moves_ahead(&mut self) -> bool {
+        let chance = self.faults.ahead;
+        self.dice.chance(chance)
+    }
+
     /// How much a slow reader gets of what it asked for, at least so much.
     fn shortened(&mut self, least: usize, max: usize) -> usize {
         let chance = self.faults.short;
@@ -172,9 +177,9 @@ impl Journal for Simulated {
         let mut state = self.state();
         state.reachable("reading records")?;
         let max = state.shortened(0, max);
-        let State { partitions, dice, .. } = &mut *state;
-        let p = &partitions[partition as usize];
-        let Chunk { items, next } = p.records.read(from, max, &p.transactions, dice);
+        let ahead = state.moves_ahead();
+        let p = &state.partitions[partition as usize];
+        let Chunk { items, next } = p.records.read(from, max, &p.transactions, ahead);
         Ok(Chunk { items: items.into_iter().map(|(offset, record)| Located { offset, record }).collect(), next })
     }
 
@@ -189,9 +194,9 @@ impl Journal for Simulated {
         let mut state = self.state();
         state.reachable("reading verdicts")?;
         let max = state.shortened(0, max);
-        let State { partitions, dice, .. } = &mut *state;
-        let p = &partitions[partition as usize];
-        let Chunk { items, next } = p.verdicts.read(from, max, &p.transactions, dice);
+        let ahead = state.moves_ahead();
+        let p = &state.partitions[partition as usize];
+        let Chunk { items, next } = p.verdicts.read(from, max, &p.transactions, ahead);
         Ok(Chunk { items: items.into_iter().map(|(_, verdict)| verdict).collect(), next })
     }
 

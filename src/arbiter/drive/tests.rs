@@ -61,6 +61,12 @@ async fn many_clients_are_answered_and_a_restart_knows_it_all() {
     for client in clients {
         client.await.unwrap();
     }
+    // an answer comes with its record, the head with the whole batch: a moment later
+    let deadline = Instant::now() + PATIENCE;
+    while engine.door.heads().iter().map(|h| h.models).sum::<usize>() < 320 {
+        assert!(Instant::now() < deadline, "{:?}", engine.door.heads());
+        tokio::task::yield_now().await;
+    }
     let heads = engine.door.heads();
     assert_eq!(heads.iter().map(|h| h.models).sum::<usize>(), 320);
     let commits: u64 = engine.arbiters.counts().iter().map(|c| c.lock().unwrap().commits).sum();

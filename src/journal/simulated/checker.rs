@@ -129,11 +129,11 @@ pub fn check(history: &History) -> Result {
     let count = u32::try_from(history.partitions.len()).expect("a few partitions");
     let expected: Vec<_> = (0..count).zip(&history.partitions).map(|(n, p)| oracle(n, count, &p.proposals)).collect();
     for partition in &history.partitions {
-        if history.fenced {
-            check_fence(partition, history.repeats)?;
-        }
         if partition.misled > 0 {
             return fail(Check::Fence, "a late commit ended a transaction that it was not meant for");
+        }
+        if history.fenced {
+            check_fence(partition, history.repeats)?;
         }
     }
     for life in &history.lives {

@@ -9,6 +9,8 @@ pub struct Faults {
     pub unavailable: u32,
     /// A read returns less than there is.
     pub short: u32,
+    /// A read moves over markers and what was aborted.
+    pub ahead: u32,
     /// An append fails, after some or none of it was written.
     pub append: u32,
     /// A commit fails, and everybody knows.
@@ -30,6 +32,7 @@ impl Faults {
         Self {
             unavailable: rate(80),
             short: rate(600),
+            ahead: rate(1000),
             append: rate(120),
             failed: rate(150),
             unknown: rate(300),

@@ -120,13 +120,14 @@ impl<T: Clone> Log<T> {
     }
 
     /// What a reader that sees committed items only gets.
-    pub fn read(&self, from: u64, max: usize, transactions: &[Transaction], dice: &mut Dice) -> Chunk<(u64, T)> {
+    /// Some readers are `ahead`: they move over markers and aborted items by themselves, others only
+    /// with the next item.
+    pub fn read(&self, from: u64, max: usize, transactions: &[Transaction], ahead: bool) -> Chunk<(u64, T)> {
         let (mut found, stable) = self.stable(from, transactions);
         let cut = found.len() > max || max == 0;
         found.truncate(max);
         let behind = found.last().map_or(from, |(offset, _)| offset + 1);
-        // some clients move over markers and aborted items by themselves, others with the next item
-        let next = if cut || dice.chance(500) { behind } else { stable };
+        let next = if cut || !ahead { behind } else { stable };
         Chunk { items: found.into_iter().map(|(offset, item)| (offset, item.clone())).collect(), next }
     }
 
@@ -186,7 +187,6 @@ impl Partition {
         let Transaction { claim, fate } = self.transactions[number];
         self.decide(number, if fate == Fate::Pending && commit_pending { Fate::Committed } else { Fate::Aborted });
         self.dead.insert(claim);
-        self.underway.retain(|c| *c != claim);
     }
 
     /// A request to commit arrives late: it ends whatever transaction its sender has open by now.

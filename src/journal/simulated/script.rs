@@ -43,7 +43,8 @@ fn fresh(dice: &mut Dice, partitions: u32, number: usize) -> Sent {
 /// Same id, other content.
 fn conflicting(dice: &mut Dice, sent: &[Sent]) -> Sent {
     let (partition, mut submission) = dice.pick(sent).clone();
-    submission.value = br#"{"policy":"other"}"#.to_vec();
+    submission.headers.retain(|(name, _)| name != "ce_expectedseq");
+    submission.headers.push(("ce_expectedseq".into(), dice.below(1_000).to_string().into_bytes()));
     (partition, submission)
 }
 
@@ -68,7 +69,7 @@ fn proposal(dice: &mut Dice, number: usize) -> Proposal {
         3..=5 => (Kind::VersionRegistered, None, format!(r#"{{"artifact":{{"digest":"{digest}"}}}}"#)),
         6..=8 => (Kind::VersionPromoted, version, format!(r#"{{"channel":"{}"}}"#, dice.pick(&["dev", "staging", "production"]))),
         9..=10 => (Kind::AliasSet, version, r#"{"alias":"champion"}"#.to_owned()),
-        _ => (Kind::VersionRetired, version, "{}".to_owned()),
+        _ => (Kind::VersionRetired, version, r#"{"reason":"old"}"#.to_owned()),
     };
     Proposal {
         id: format!("p{number}"),

@@ -75,7 +75,8 @@ impl World {
         let instances = 2 + dice.below(2);
         let faults = Faults::some(&mut dice);
         let mut rate = |most: usize| if dice.chance(600) { u32::try_from(1 + dice.below(most)).unwrap_or(1) } else { 0 };
-        let rates = Rates { produce: 0, crash: rate(40), pause: rate(60), rebalance: rate(60), transactions: rate(80), snapshot: rate(60) };
+        let rates =
+            Rates { produce: 0, crash: rate(40), pause: rate(60), rebalance: rate(60), transactions: rate(120), snapshot: rate(60) };
         let rates = Rates { produce: 50 + u32::try_from(dice.below(250)).unwrap_or(0), ..rates };
         let repeats = faults.repeat > 0;
         let fences = setting.fenced && !setting.hole;
