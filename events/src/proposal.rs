@@ -413,3 +413,6 @@ impl<'de> Visitor<'de> for UniqueVisitor {
         Ok(members.into())
     }
 }
+
+#[cfg(test)]
+mod tests;
