@@ -17,7 +17,7 @@ use crate::audit::bundle::{self, Trailer};
 use crate::audit::verify::{self, Report};
 use crate::config::{Backup, Export, Verify};
 use crate::journal::Journal;
-use crate::journal::sqlite::{SqliteJournal, backup as copy};
+use crate::journal::sqlite::{self, SqliteJournal};
 
 /// Opens the journal of a directory for reading; an engine may run on it.
 ///
@@ -191,7 +191,7 @@ pub fn describe(report: &Report) -> Vec<String> {
 /// [`Failure`]; there is no journal in the target then.
 pub fn backup(args: &Backup, out: &mut Output) -> Result<Exit, Failure> {
     let progress = Progress::records("copying pages", Some(0));
-    let copied = copy::backup(&args.data, &args.target, &mut |done, all| progress.set(done, all));
+    let copied = sqlite::backup(&args.data, &args.target, &mut |done, all| progress.set(done, all));
     progress.finish();
     copied.map_err(|e| anyhow!(e))?;
     if args.json {
