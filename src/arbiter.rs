@@ -4,6 +4,7 @@
 //! that a simulation can stop it between any two. `engine.md` §4 is its life.
 
 pub mod door;
+pub mod drive;
 pub mod snapshot;
 
 use std::collections::HashSet;

@@ -4,6 +4,8 @@
 //! the journal must still hold, at its offset, the record whose hash it names. On any doubt the
 //! older one is taken, else everything is replayed.
 
+mod background;
+
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -12,6 +14,7 @@ use annals_events::record::Hash;
 use serde::{Deserialize, Serialize};
 
 use crate::journal::Journal;
+pub use background::Background;
 
 /// How many snapshots of a partition are kept.
 const KEPT: usize = 2;
@@ -38,6 +41,11 @@ pub trait Snapshots: Send + Sync {
 
     /// The kept snapshots of a partition whose checksum holds, newest first.
     fn kept(&self, partition: u32) -> Vec<Snapshot>;
+
+    /// As [`Snapshots::kept`], but an older one is read only when it is asked for: reading takes time.
+    fn newest_first(&self, partition: u32) -> Box<dyn Iterator<Item = Snapshot> + '_> {
+        Box::new(self.kept(partition).into_iter())
+    }
 }
 
 impl Snapshot {
@@ -72,7 +80,7 @@ impl Snapshot {
 /// The newest snapshot that the journal confirms.
 #[must_use]
 pub fn load(journal: &dyn Journal, snapshots: &dyn Snapshots, partition: u32) -> Option<Snapshot> {
-    snapshots.kept(partition).into_iter().find(|snapshot| {
+    snapshots.newest_first(partition).find(|snapshot| {
         let confirmed = confirms(journal, snapshot, partition);
         if !confirmed {
             tracing::warn!(partition, "a snapshot does not fit the journal and is not used");
@@ -135,6 +143,10 @@ impl Snapshots for Directory {
     }
 
     fn kept(&self, partition: u32) -> Vec<Snapshot> {
-        self.files(partition).iter().filter_map(|path| Snapshot::decode(&std::fs::read(path).ok()?)).collect()
+        self.newest_first(partition).collect()
+    }
+
+    fn newest_first(&self, partition: u32) -> Box<dyn Iterator<Item = Snapshot> + '_> {
+        Box::new(self.files(partition).into_iter().filter_map(|path| Snapshot::decode(&std::fs::read(path).ok()?)))
     }
 }

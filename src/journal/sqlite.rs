@@ -44,11 +44,11 @@ pub struct SqliteJournal {
     id: String,
     partitions: u32,
     reader: Reader,
-    /// `None` when opened for reading only. Before the lock, so that it ends before the lock does.
+    /// `None` when opened for reading only.
     engine: Option<Engine>,
 }
 
-/// What only the one process has that may write.
+/// What only the one process has that may write. The lock goes last.
 struct Engine {
     _keeper: Keeper,
     writer: Arc<Writer>,

@@ -194,7 +194,7 @@ pub fn check(dir: &Path) -> Result<Meta, OpenError> {
     let emptied = |what: String| OpenError::Emptied { dir: dir.to_owned(), what };
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(dir.join(FILE), flags).map_err(|e| sqlite(&e))?;
-    connection.busy_timeout(std::time::Duration::from_secs(5)).map_err(|e| sqlite(&e))?;
+    connection.busy_timeout(super::writer::BUSY_MAX).map_err(|e| sqlite(&e))?;
     let pragma = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0)).map_err(|e| sqlite(&e));
     let (application, format) = (pragma("application_id")?, pragma("user_version")?);
     if application != APPLICATION {

@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::queue::wall_clock;
 use super::schema::Sql;
-use super::writer::Writer;
+use super::writer::{BUSY_MAX, Writer};
 
 /// How long a verdict can be asked for.
 pub const RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -18,6 +18,8 @@ pub const RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
 const ROWS: u64 = 2_000;
 /// A log of more pages than this (64 MiB) is emptied while the writers wait.
 const PAGES_MAX: i64 = 16_384;
+/// How long it may wait for readers meanwhile.
+const RESTART_PATIENCE: Duration = Duration::from_millis(20);
 const PACE: Duration = Duration::from_millis(200);
 /// How often old verdicts are looked for, and how many go at once.
 const PRUNE_PACE: Duration = Duration::from_secs(60);
@@ -35,7 +37,7 @@ impl Keeper {
         let stop = Arc::new((Mutex::new(false), Condvar::new()));
         let (flag, file) = (Arc::clone(&stop), file.to_owned());
         let thread = std::thread::Builder::new().name("annals-keeper".into()).spawn(move || {
-            let mut work = Work { connection: None, moved: 0, calm: 0, pruned: Instant::now() };
+            let mut work = Work { connection: None, moved: 0, calm: 0, pruned: Instant::now(), pages_max: PAGES_MAX };
             while !stopped(&flag) {
                 if let Err(e) = work.round(&file, &writer, partitions) {
                     tracing::warn!("the journal's log was not moved; it is tried again: {e}");
@@ -68,6 +70,7 @@ struct Work {
     moved: u64,
     calm: u64,
     pruned: Instant,
+    pages_max: i64,
 }
 
 impl Work {
@@ -93,9 +96,15 @@ impl Work {
         };
         let pages: i64 = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| row.get(1))?;
         self.connection = Some(connection);
-        if pages > PAGES_MAX {
+        if pages > self.pages_max {
             // under a steady load there is always something left, and the log would grow for ever
-            writer.alone(|connection| connection.query_row("PRAGMA wal_checkpoint(RESTART)", [], |_| Ok(())))?;
+            let busy = writer.alone(|connection| {
+                connection.busy_timeout(RESTART_PATIENCE)?;
+                let busy = connection.query_row("PRAGMA wal_checkpoint(RESTART)", [], |row| row.get::<_, bool>(0));
+                connection.busy_timeout(BUSY_MAX).and(busy)
+            })?;
+            // somebody reads for long, a backup perhaps: not again at once
+            self.pages_max = if busy { pages * 2 } else { PAGES_MAX };
         }
         Ok(())
     }

@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use annals_events::record::{Hash, Record};
 use annals_events::time::Timestamp;
@@ -165,7 +164,7 @@ impl Reader {
 /// Opens a connection that can only read.
 pub fn open(file: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-    connection.busy_timeout(Duration::from_secs(5))?;
+    connection.busy_timeout(super::writer::BUSY_MAX)?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
 }

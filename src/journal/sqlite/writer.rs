@@ -17,6 +17,9 @@ use super::reader::number;
 use super::schema::Sql;
 use crate::journal::AppendError;
 
+/// How long another program may hold the file.
+pub const BUSY_MAX: Duration = Duration::from_secs(5);
+
 /// A record's row.
 pub struct RecordRow {
     pub seq: u64,
@@ -283,6 +286,12 @@ impl Writer {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// How many batches wait for a leader.
+    #[cfg(test)]
+    pub fn waiting(&self) -> usize {
+        self.lock().waiting.len()
+    }
+
     /// The writing connection, for tests that make it fail.
     #[cfg(test)]
     pub fn connection(&self) -> MutexGuard<'_, Connection> {
@@ -292,7 +301,7 @@ impl Writer {
 
 fn connect(file: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-    connection.busy_timeout(Duration::from_secs(5))?;
+    connection.busy_timeout(BUSY_MAX)?;
     connection.set_prepared_statement_cache_capacity(256);
     connection.pragma_update(None, "journal_mode", "wal")?;
     connection.pragma_update(None, "synchronous", "full")?;

@@ -1,0 +1,211 @@
+//! The real arbiter, stepped on a journal without faults.
+
+use std::sync::{Arc, Mutex};
+
+use annals_events::ledger::Ledger;
+use annals_events::model::Decided;
+use annals_events::record::{Hash, View};
+use annals_events::time::Timestamp;
+use annals_events::verdict::{Code, Outcome, Verdict};
+
+use super::{Kit, create, fold, judge, key_in, propose, records, submission};
+use crate::arbiter::snapshot::{Snapshot, Snapshots};
+use crate::arbiter::{Arbiter, Listener, Status, Step};
+use crate::journal::{Journal, Located, Queued};
+
+/// What an arbiter told.
+#[derive(Default)]
+struct Heard {
+    accepted: Vec<Hash>,
+    told: Vec<Verdict>,
+    status: Option<Status>,
+}
+
+#[derive(Clone, Default)]
+struct Ear(Arc<Mutex<Heard>>);
+
+impl Listener for Ear {
+    fn accepted(&mut self, located: &Located, _: &View<'_>, _: &Decided) {
+        self.0.lock().unwrap().accepted.push(located.record.hash());
+    }
+
+    fn told(&mut self, verdict: &Verdict) {
+        self.0.lock().unwrap().told.push(verdict.clone());
+    }
+
+    fn moved(&mut self, _: &Ledger, status: &Status) {
+        self.0.lock().unwrap().status = Some(status.clone());
+    }
+}
+
+struct NoSnapshots;
+
+impl Snapshots for NoSnapshots {
+    fn save(&self, _: Snapshot) -> std::io::Result<()> {
+        Ok(())
+    }
+
+    fn kept(&self, _: u32) -> Vec<Snapshot> {
+        Vec::new()
+    }
+}
+
+fn start(journal: Arc<dyn Journal>, partition: u32) -> (Arbiter, Ear) {
+    let ear = Ear::default();
+    let mut arbiter = Arbiter::new(journal, partition, Box::new(ear.clone()), Arc::new(NoSnapshots));
+    arbiter.want(true);
+    (arbiter, ear)
+}
+
+/// Steps until it has nothing to do.
+fn run(arbiter: &mut Arbiter) -> Step {
+    for _ in 0..100_000 {
+        match arbiter.step() {
+            Step::Worked => {}
+            step => return step,
+        }
+    }
+    panic!("the arbiter never came to rest");
+}
+
+fn halted_with(ear: &Ear) -> String {
+    match &ear.0.lock().unwrap().status {
+        Some(Status::Halted(reason)) => reason.clone(),
+        other => panic!("expected a halt, and it is {other:?}"),
+    }
+}
+
+pub fn a_proposal_is_accepted_and_read_back<K: Kit>() {
+    let kit = K::fresh();
+    let journal = kit.journal();
+    let (mut arbiter, ear) = start(kit.journal(), 0);
+    assert_eq!(run(&mut arbiter), Step::Idle);
+    propose(&*journal, 0, create(&key_in(&*journal, 0, 0), "a"));
+    assert_eq!(run(&mut arbiter), Step::Idle);
+    let found = records(&*journal, 0);
+    assert_eq!(found.len(), 2);
+    assert_eq!(ear.0.lock().unwrap().accepted, [found[1].record.hash()]);
+    assert_eq!(ear.0.lock().unwrap().status, Some(Status::Owner));
+    assert_eq!(*arbiter.ledger(), fold(&*journal, 0));
+    let (_, verdict) = journal.verdict("/suite", "a").unwrap().unwrap();
+    assert!(matches!(verdict.outcome, Outcome::Accepted(place) if place.seq == 1 && place.modelseq == 1));
+}
+
+pub fn a_retry_is_a_duplicate_and_other_content_is_refused<K: Kit>() {
+    let kit = K::fresh();
+    let journal = kit.journal();
+    let (mut arbiter, ear) = start(kit.journal(), 0);
+    let key = key_in(&*journal, 0, 0);
+    propose(&*journal, 0, create(&key, "a"));
+    run(&mut arbiter);
+    propose(&*journal, 0, create(&key, "a"));
+    propose(&*journal, 0, submission(&key, "a", "dev.annals.model.created.v1", "{\"policy\":\"open\"}"));
+    run(&mut arbiter);
+    assert_eq!(records(&*journal, 0).len(), 2, "one event");
+    let told = &ear.0.lock().unwrap().told;
+    assert!(matches!(&told[told.len() - 2].outcome, Outcome::Duplicate(place) if place.seq == 1));
+    assert!(matches!(&told[told.len() - 1].outcome, Outcome::Refused(refusal) if refusal.code == Code::IdConflict));
+}
+
+pub fn refusals_are_told_and_those_that_matter_are_records<K: Kit>() {
+    let kit = K::fresh();
+    let journal = kit.journal();
+    let (mut arbiter, ear) = start(kit.journal(), 0);
+    let key = key_in(&*journal, 0, 0);
+    run(&mut arbiter);
+    propose(&*journal, 0, submission(&key, "n", "dev.annals.no.such.v1", "{}"));
+    propose(&*journal, 0, submission(&format!("{key}/1"), "p", "dev.annals.version.promoted.v1", "{\"channel\":\"production\"}"));
+    run(&mut arbiter);
+    let heard = ear.0.lock().unwrap();
+    assert!(matches!(heard.told[0].outcome, Outcome::Malformed(_)));
+    assert!(matches!(heard.told[1].outcome, Outcome::Refused(_)));
+    let found = records(&*journal, 0);
+    assert_eq!(found.len(), 2, "the refused promotion is history");
+    assert_eq!(found[1].record.view().unwrap().src, Some(1));
+}
+
+pub fn after_a_restart_it_goes_on_with_the_same_chain<K: Kit>() {
+    let mut kit = K::fresh();
+    let journal = kit.journal();
+    let (mut arbiter, _) = start(kit.journal(), 0);
+    for n in 0..10 {
+        propose(&*journal, 0, create(&key_in(&*journal, 0, n), &n.to_string()));
+        run(&mut arbiter);
+    }
+    propose(&*journal, 0, create(&key_in(&*journal, 0, 2), "refused, and last"));
+    run(&mut arbiter);
+    let (before, state) = (records(&*journal, 0), arbiter.ledger().clone());
+    drop((journal, arbiter));
+    kit.restart();
+    let journal = kit.journal();
+    let (mut arbiter, ear) = start(kit.journal(), 0);
+    run(&mut arbiter);
+    assert_eq!(*arbiter.ledger(), state);
+    assert_eq!(records(&*journal, 0), before, "byte for byte");
+    assert!(ear.0.lock().unwrap().accepted.is_empty(), "nobody waits for what was before");
+    propose(&*journal, 0, create(&key_in(&*journal, 0, 10), "next"));
+    propose(&*journal, 0, create(&key_in(&*journal, 0, 3), "3"));
+    run(&mut arbiter);
+    let after = records(&*journal, 0);
+    assert_eq!(after.len(), before.len() + 1);
+    assert_eq!(after[11].record.view().unwrap().prevhash, before[10].record.hash());
+    let (_, retry) = journal.verdict("/suite", "3").unwrap().unwrap();
+    assert!(matches!(retry.outcome, Outcome::Duplicate(_)));
+}
+
+pub fn a_takeover_judges_what_was_left<K: Kit>() {
+    let kit = K::fresh();
+    let journal = kit.journal();
+    let (mut first, _) = start(kit.journal(), 0);
+    run(&mut first);
+    propose(&*journal, 0, create(&key_in(&*journal, 0, 0), "a"));
+    assert_eq!(first.step(), Step::Worked, "judged and appended, not committed");
+    let (mut second, ear) = start(kit.journal(), 0);
+    assert_eq!(run(&mut second), Step::Idle);
+    assert_eq!(records(&*journal, 0).len(), 2);
+    assert_eq!(ear.0.lock().unwrap().accepted.len(), 1);
+    assert_eq!(first.step(), Step::Troubled, "its commit is fenced");
+    first.want(false);
+    assert_eq!(run(&mut first), Step::Idle);
+    assert_eq!(records(&*journal, 0).len(), 2, "decided once");
+    assert_eq!(first.ledger(), second.ledger());
+}
+
+pub fn an_emptied_partition_halts<K: Kit>() {
+    let kit = K::fresh();
+    kit.empty(0);
+    let (mut arbiter, ear) = start(kit.journal(), 0);
+    assert_eq!(run(&mut arbiter), Step::Halted);
+    assert!(halted_with(&ear).contains("empty"), "{}", halted_with(&ear));
+}
+
+pub fn a_forged_record_halts<K: Kit>() {
+    let kit = K::fresh();
+    let journal = kit.journal();
+    let (mut arbiter, ear) = start(kit.journal(), 0);
+    run(&mut arbiter);
+    // well formed and well chained, but about a proposal that nobody made
+    let made_up = Queued { src: 0, at: Timestamp(1_800_000_000_000), submission: create(&key_in(&*journal, 0, 0), "forged") };
+    let batch = judge(&*journal, 0, &[made_up]);
+    kit.forge(0, &batch.records[0]);
+    assert_eq!(run(&mut arbiter), Step::Halted);
+    assert!(halted_with(&ear).contains("somebody else"), "{}", halted_with(&ear));
+    assert!(ear.0.lock().unwrap().accepted.is_empty());
+}
+
+pub fn a_large_backlog_is_judged_in_order<K: Kit>() {
+    let kit = K::fresh();
+    let journal = kit.journal();
+    let key = key_in(&*journal, 0, 0);
+    for n in 0..1_200 {
+        let kind = if n == 0 { "dev.annals.model.created.v1" } else { "dev.annals.alias.removed.v1" };
+        let subject = if n == 0 { key.clone() } else { key_in(&*journal, 0, 0) };
+        propose(&*journal, 0, submission(&subject, &n.to_string(), kind, "{}"));
+    }
+    let (mut arbiter, ear) = start(kit.journal(), 0);
+    assert_eq!(run(&mut arbiter), Step::Idle);
+    assert_eq!(arbiter.ledger().last_seq(), Some(1));
+    let told: Vec<_> = ear.0.lock().unwrap().told.iter().map(|v| v.src).collect();
+    assert!(told.is_sorted() && told.len() >= 1_199, "every refusal was told, in order: {}", told.len());
+    assert_eq!(journal.verdicts(0, 0, 10_000).unwrap().items.len(), 1_200);
+}
