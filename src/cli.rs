@@ -1,6 +1,7 @@
 //! The command line: asks a running engine over HTTP, or works on a directory or a file of its own.
 
 mod client;
+mod doctor;
 mod emit;
 mod follow;
 mod lineage;
@@ -8,6 +9,7 @@ mod offline;
 mod output;
 mod progress;
 mod read;
+mod rebuild;
 mod replay;
 mod schemas;
 
@@ -94,9 +96,9 @@ fn dispatch(command: Command, out: &mut Output) -> Result<Exit, Failure> {
         Command::Audit(Audit::Verify(args)) => offline::verify(&args, out),
         Command::Export(args) => offline::export(&args, out),
         Command::Backup(args) => offline::backup(&args, out),
-        Command::Rebuild(_) => Err(Failure::Usage("later".into())),
+        Command::Rebuild(args) => rebuild::run(&args, out),
         Command::Schemas(args) => schemas::run(&args, out),
-        Command::Doctor(_) => Err(Failure::Usage("later".into())),
+        Command::Doctor(args) => doctor::run(&args, out),
     }
 }
 

@@ -121,7 +121,19 @@ impl Client {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let response = request.call().map_err(|e| self.unavailable(self.no_answer(e)))?;
+        self.body(request.call())
+    }
+
+    /// Asks for something long to be done, and returns what is said of it as it comes.
+    ///
+    /// # Errors
+    /// [`Failure`] in the words of the engine.
+    pub fn post_stream(&self, path: &Path) -> Result<Box<dyn Read>, Failure> {
+        self.body(self.agent.post(self.address(path)).send_empty())
+    }
+
+    fn body(&self, response: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Result<Box<dyn Read>, Failure> {
+        let response = response.map_err(|e| self.unavailable(self.no_answer(e)))?;
         if response.status().as_u16() < 300 {
             return Ok(Box::new(response.into_body().into_reader()));
         }

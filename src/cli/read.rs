@@ -217,11 +217,15 @@ pub fn at(args: &At, out: &mut Output) -> Result<Exit, Failure> {
 
 /// Says whether later events can still change the answer.
 fn tell_settled(answer: &Value) {
-    match answer.get("settled").and_then(Value::as_bool) {
+    match is_settled(answer) {
         Some(true) => say("settled: nothing that is recorded later can change this answer"),
         Some(false) => say("not settled yet: events up to that time may still be judged; ask again"),
         None => {}
     }
+}
+
+fn is_settled(answer: &Value) -> Option<bool> {
+    answer.pointer("/as_of/settled").and_then(Value::as_bool)
 }
 
 fn every_channel(client: &Client, when: &impl Fn(Path) -> Path) -> Result<Value, Failure> {
@@ -230,15 +234,15 @@ fn every_channel(client: &Client, when: &impl Fn(Path) -> Path) -> Result<Value,
     let mut settled = true;
     for channel in CHANNELS {
         let answer = all_pages(client, &when(Path::new(&["v1", "channels", channel])))?;
-        settled &= answer.get("settled").and_then(Value::as_bool).unwrap_or(true);
+        settled &= is_settled(&answer).unwrap_or(true);
         found.extend(items(&answer).iter().cloned());
         if let Value::Object(members) = answer {
             rest = members;
         }
     }
     rest.insert("items".into(), found.into());
-    if rest.contains_key("settled") {
-        rest.insert("settled".into(), settled.into());
+    if let Some(as_of) = rest.get_mut("as_of").and_then(Value::as_object_mut) {
+        as_of.insert("settled".into(), settled.into());
     }
     Ok(rest.into())
 }
