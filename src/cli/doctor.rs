@@ -5,9 +5,9 @@ use std::path::Path as FilePath;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::client::{Answer, Client, Partitions, Path, explain};
+use super::client::{Answer, Client, Partitions, Path};
 use super::offline::{open, verify_directory};
-use super::output::{Output, printable};
+use super::output::{Output, counted, printable};
 use super::{Exit, Failure};
 use crate::config::Doctor;
 
@@ -146,19 +146,23 @@ fn partitions(partitions: &Partitions) -> Vec<Finding> {
         }
     }
     if findings.is_empty() {
-        let events = partitions.events();
-        findings
-            .push(Finding::well(format!("{count} partitions work: {events} events of {models} models in journal {}", partitions.journal)));
+        findings.push(Finding::well(format!(
+            "{count} partitions work: {} of {} in journal {}",
+            counted(partitions.events(), "event"),
+            counted(models, "model"),
+            partitions.journal
+        )));
     }
     findings
 }
 
 fn views(answer: &Answer) -> Vec<Finding> {
+    let (what, remedy) = answer.wrong();
     if answer.status == 503 {
-        return vec![Finding::wait(explain(answer), "wait: reads are answered when the views are open")];
+        return vec![Finding::wait(what, "wait: reads are answered when the views are open")];
     }
     if answer.status >= 300 {
-        return vec![Finding::act(explain(answer), "the journal is not touched by it; proposals are still taken")];
+        return vec![Finding::act(what, if remedy.is_empty() { "look at the engine's log" } else { &remedy })];
     }
     let all = AllViews::deserialize(&answer.body).unwrap_or_default();
     all.views.iter().map(view).collect()
@@ -235,7 +239,7 @@ mod tests {
             assert_eq!(levels(&found), [Level::Act], "{state}");
             assert!(found[0].todo.is_some());
         }
-        assert!(of("owner")[0].what.contains("4 events of 1 models"), "{:?}", of("owner"));
+        assert!(of("owner")[0].what.contains("4 events of 1 model in"), "{:?}", of("owner"));
     }
 
     fn seen(status: u16, body: Value) -> Vec<Level> {

@@ -263,7 +263,9 @@ fn for_each_page(client: &Client, path: &Path, take: &mut dyn FnMut(&Value) -> R
     loop {
         take(&page)?;
         let Some(next) = page.get("next").and_then(Value::as_str).map(str::to_owned) else { return Ok(()) };
-        page = client.get(&path.clone().with("after", &next))?;
+        // the next pages are asked as of the first one's positions, so that nothing moves between them
+        let position = page.get("position").and_then(Value::as_str).filter(|p| !p.is_empty() && !path.has("as_of"));
+        page = client.get(&path.clone().maybe("as_of", position).with("after", &next))?;
     }
 }
 
