@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use annals_projections::rebuild::{Rebuilt, Source};
 use annals_projections::{Entry, Error, NAMES, Position, Views};
 use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
 
 use crate::arbiter::door::Door;
 use crate::journal::Journal;
@@ -22,16 +23,19 @@ const BATCH_BYTES: usize = 4 * 1024 * 1024;
 /// How long a view lets events gather before it commits again, unless somebody waits for it: a
 /// transaction per event would take the processor from whoever proposes.
 const GATHER: Duration = Duration::from_millis(10);
+/// How long the views' tasks may take to end.
+const END_MAX: Duration = Duration::from_secs(5);
 /// Pause after a trouble; doubles with each in a row.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// The views, and what follows the journal for them.
 pub struct Runner {
-    views: Arc<Views>,
+    views: Views,
     door: Arc<Door>,
     lines: Vec<Line>,
     stopping: watch::Receiver<bool>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
 /// One view.
@@ -70,7 +74,7 @@ pub struct Progress {
 impl Runner {
     /// Starts a task for each view; they end when `stopping` becomes true.
     #[must_use]
-    pub fn start(views: Arc<Views>, door: Arc<Door>, stopping: watch::Receiver<bool>) -> Arc<Self> {
+    pub fn start(views: Views, door: Arc<Door>, stopping: watch::Receiver<bool>) -> Arc<Self> {
         let partitions = door.journal().partitions() as usize;
         let line = |name: &&'static str| Line {
             name,
@@ -79,12 +83,21 @@ impl Runner {
             again: Notify::new(),
             state: Mutex::default(),
         };
-        let runner = Arc::new(Self { views, door, lines: NAMES.iter().map(line).collect(), stopping });
-        for index in 0..runner.lines.len() {
+        let runner = Arc::new(Self { views, door, lines: NAMES.iter().map(line).collect(), stopping, tasks: Mutex::default() });
+        let task = |index: usize| {
             let runner = Arc::clone(&runner);
-            tokio::spawn(async move { runner.keep_up(&runner.lines[index]).await });
-        }
+            tokio::spawn(async move { runner.keep_up(&runner.lines[index]).await })
+        };
+        *runner.tasks.lock().unwrap_or_else(PoisonError::into_inner) = (0..runner.lines.len()).map(task).collect();
         runner
+    }
+
+    /// Waits until the tasks have ended, so that no transaction is cut off; `stopping` must be true.
+    pub async fn ended(&self) {
+        let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        if tokio::time::timeout(END_MAX, futures_util::future::join_all(tasks)).await.is_err() {
+            tracing::warn!("the views did not end within {} s; they are whole all the same", END_MAX.as_secs());
+        }
     }
 
     /// The views.

@@ -244,6 +244,7 @@ async fn publish_batch(app: &App, headers: &HeaderMap, body: Body, started: Inst
         ));
     }
     let _place = app
+        .places
         .batches
         .acquire()
         .await

@@ -69,7 +69,7 @@ pub struct Subscription {
     ),
 )]
 pub async fn stream(State(app): State<App>, headers: HeaderMap, Query(asked): Query<Subscription>) -> Result<Response, Problem> {
-    let permit = app.subscribers.clone().try_acquire_owned();
+    let permit = app.places.subscribers.clone().try_acquire_owned();
     let permit = permit.map_err(|_| Problem::unavailable("busy", "there are too many subscribers", "try again later"))?;
     let filter = Filter::new(asked.kinds.as_deref(), asked.workspace, asked.model, asked.channel)?;
     let last = match headers.get("last-event-id") {
