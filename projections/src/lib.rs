@@ -25,10 +25,12 @@
 
 pub mod as_of;
 pub mod error;
+pub mod lineage;
 mod live;
 pub mod page;
 pub mod payload;
 pub mod position;
+pub mod rebuild;
 pub mod registry;
 mod store;
 pub mod table;
@@ -43,10 +45,10 @@ pub use table::Projection;
 pub use views::{Status, Views};
 
 /// The names of all views.
-pub const NAMES: &[&str] = &[registry::NAME, timeline::NAME];
+pub const NAMES: &[&str] = &[registry::NAME, timeline::NAME, lineage::NAME];
 
 /// Every projection.
 #[must_use]
 pub fn all() -> Vec<Box<dyn Projection>> {
-    vec![Box::new(registry::Registry), Box::new(timeline::Timeline)]
+    vec![Box::new(registry::Registry), Box::new(timeline::Timeline), Box::new(lineage::LineageView)]
 }

@@ -141,7 +141,8 @@ impl Change<'_, '_> {
             performance: data.verbatim("performance"),
             signature: data.verbatim("signature"),
             licence: data.verbatim("licence"),
-            tags: data.verbatim("tags"),
+            model_card: data.verbatim("model_card"),
+            evidence: data.verbatim("evidence"),
             labels: data.verbatim("labels"),
             channels: Vec::new(),
             aliases: Vec::new(),
@@ -166,7 +167,7 @@ impl Change<'_, '_> {
         let evaluation = Evaluation {
             verdict: d.verdict.as_str().into(),
             suite: self.data.verbatim("suite"),
-            dataset: self.data.verbatim("dataset"),
+            dataset_digest: self.data.verbatim("dataset_digest"),
             results: self.data.verbatim("results"),
             digest: d.digest.as_deref().map(Into::into),
             evaluated: self.now(),
@@ -219,7 +220,10 @@ impl Change<'_, '_> {
             approvals: d.approvals.iter().map(|a| a.as_str().into()).collect(),
             rollback_of: d.rollback_of,
             strategy: self.data.verbatim("strategy"),
+            break_glass: self.data.verbatim("break_glass"),
             reason: self.data.verbatim("reason"),
+            ticket: self.data.verbatim("ticket"),
+            evidence: self.data.verbatim("evidence"),
             modelseq: self.event.view.modelseq,
             event: self.event_id(),
         };
@@ -308,7 +312,7 @@ impl Change<'_, '_> {
 
     fn deployed(&mut self, d: &DeploymentSucceeded) {
         let observed = self.data.verbatim("observed");
-        let endpoint = self.data.object("observed").verbatim("endpoint").or_else(|| self.data.verbatim("endpoint"));
+        let endpoint = self.data.object("observed").verbatim("endpoint");
         let (now, replaces) = (self.now(), d.replaces.as_deref().map(Into::into));
         if let Some(replaced) = &d.replaces {
             self.deployment_ended(replaced, "superseded", Some(&d.deployment));

@@ -108,7 +108,9 @@ pub struct Version {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub licence: Raw,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tags: Raw,
+    pub model_card: Raw,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Raw,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Raw,
     pub channels: Vec<Text>,
@@ -134,7 +136,7 @@ pub struct Evaluation {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suite: Raw,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub dataset: Raw,
+    pub dataset_digest: Raw,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub results: Raw,
     pub digest: Option<Text>,
@@ -191,7 +193,13 @@ pub struct Channel {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub strategy: Raw,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub break_glass: Raw,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Raw,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ticket: Raw,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Raw,
     pub modelseq: u64,
     /// Id of the promotion.
     pub event: Text,

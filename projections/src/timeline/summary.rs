@@ -39,8 +39,7 @@ pub(super) fn of(event: &Event<'_>, data: &Fields<'_>) -> String {
             format!("deployed version {} (deployment {}){replaces}", d.version, d.deployment)
         }
         Decided::DeploymentFailed(d) => {
-            let error = data.word("error").or_else(|| data.object("error").text("message"));
-            let error = error.map(|e| format!(": {}", quoted(&e))).unwrap_or_default();
+            let error = data.text("error").map(|e| format!(": {}", quoted(&e))).unwrap_or_default();
             format!("deployment {} of version {} failed{error}", d.deployment, d.version)
         }
         Decided::DeploymentRemoved(d) => format!("removed deployment {} of version {}", d.deployment, d.version),

@@ -25,7 +25,7 @@ async fn the_registry_has_the_documents_of_a_whole_life() {
     assert_eq!(m["modelseq"], model.modelseq);
 
     let one = views.version("default/iris", &VersionRef::Number(1), NOW).await.unwrap().unwrap();
-    assert!(one.body.get().contains(r#""performance":{"accuracy":0.97}"#), "{}", one.body);
+    assert!(one.body.get().contains(r#""performance":[{"name":"accuracy","value":0.97}]"#), "{}", one.body);
     let v = value(&one);
     assert_eq!((&v["label"], &v["status"], &v["run"]), (&"1.0".into(), &"registered".into(), &"run-1".into()));
     assert_eq!(v["channels"], serde_json::json!(["dev"]), "a retired version that is promoted is in use again");
@@ -76,4 +76,38 @@ async fn the_timeline_reads_as_sentences_and_shows_refused_attempts() {
     assert_eq!((refused.reason.as_deref(), refused.version), (Some("too early"), Some(1)));
     let promoted = lines.iter().find(|l| l.reason.as_deref() == Some("better")).unwrap();
     assert_eq!((promoted.actor.as_str(), promoted.occurred.as_deref()), ("unverified:ada", Some("2026-03-01T11:00:00Z")));
+}
+
+#[tokio::test]
+async fn the_lineage_of_a_version_goes_back_to_data_and_code_and_on_to_deployments() {
+    let (dir, journal) = (tempfile::tempdir().unwrap(), iris());
+    let views = open(&dir).await;
+    apply_all(&views, &journal.entries).await;
+    let lineage = views.lineage("default/iris", 2, NOW).await.unwrap().unwrap();
+    let edges: Vec<_> = lineage.edges.iter().map(|e| format!("{} {} {}", e.source, e.relation, e.target)).collect();
+    let (data, code) = (format!("data:sha256:{:064}", 900), "code:https://example.org/iris@abc123");
+    for edge in [
+        format!("{data} training run:default/iris/run-2"),
+        format!("{code} built run:default/iris/run-2"),
+        "data:file:///s.csv used run:default/iris/run-2".into(),
+        "run:default/iris/run-2 produced version:default/iris/2".into(),
+        "version:default/iris/2 deployed deployment:default/iris/d3".into(),
+        // trained from version 1, which it named by its label
+        "version:default/iris/1 parent run:default/iris/run-2".into(),
+        "run:default/iris/run-1 produced version:default/iris/1".into(),
+        "run:default/iris/elsewhere parent run:default/iris/run-1".into(),
+    ] {
+        assert!(edges.contains(&edge), "{edge} is not in {edges:#?}");
+    }
+    assert!(!edges.iter().any(|e| e.contains("deployment:default/iris/d1") || e.contains("tulip") || e.contains("label:")), "{edges:#?}");
+    let node = |id: &str| lineage.nodes.iter().find(|n| n.id == id).unwrap_or_else(|| panic!("{id} is not in {:#?}", lineage.nodes));
+    assert_eq!(node("deployment:default/iris/d3").about["state"], "removed");
+    assert_eq!(node("version:default/iris/1").about["status"], "registered");
+    assert_eq!((&node(&data).about["name"], &node(&data).about["rows"]), (&"iris".into(), &150.into()));
+    assert!(!lineage.truncated);
+
+    let first = views.lineage("default/iris", 1, NOW).await.unwrap().unwrap();
+    let downstream = ["deployment:default/iris/d1", "run:default/iris/run-2", "version:default/iris/2", "deployment:default/iris/d3"];
+    assert!(downstream.iter().all(|id| first.nodes.iter().any(|n| n.id == *id)), "{:#?}", first.nodes);
+    assert!(views.lineage("default/iris", 3, NOW).await.unwrap().is_none());
 }

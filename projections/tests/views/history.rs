@@ -1,1 +1,110 @@
-//! t
+//! As-of: the answer for a point in the past is the answer that was given then.
+
+use annals_events::names::VersionRef;
+use annals_events::time::Timestamp;
+use annals_projections::timeline::Order;
+use annals_projections::{AsOf, NAMES, Page, Views};
+
+use crate::journal::{MINUTE, PARTITIONS, START, apply_all, iris, open, value};
+
+/// All answers about the models of [`iris`], as text.
+async fn answers(views: &Views, as_of: &AsOf) -> String {
+    let page = Page::default();
+    let json = |v: &dyn erased::Json| v.json();
+    let mut all = vec![json(&views.models("default", as_of, &page).await.unwrap())];
+    for channel in ["dev", "staging", "production"] {
+        all.push(json(&views.channel_across_models(None, channel, as_of, &page).await.unwrap()));
+    }
+    for key in ["default/iris", "default/tulip", "other/iris"] {
+        all.push(json(&views.model(key, as_of).await.unwrap()));
+        all.push(json(&views.versions(key, as_of, &page).await.unwrap()));
+        all.push(json(&views.channels(key, as_of).await.unwrap()));
+        all.push(json(&views.aliases(key, as_of).await.unwrap()));
+        all.push(json(&views.alias(key, "champion", as_of).await.unwrap()));
+        all.push(json(&views.deployments(key, as_of, &page).await.unwrap()));
+        all.push(json(&views.drifts(key, as_of, &page).await.unwrap()));
+        all.push(json(&views.timeline_of(key, Order::Newest, as_of, &page).await.unwrap()));
+        for version in [1, 2] {
+            all.push(json(&views.version(key, &VersionRef::Number(version), as_of).await.unwrap()));
+            all.push(json(&views.lineage(key, version, as_of).await.unwrap()));
+        }
+    }
+    all.push(json(&views.timeline(Order::Oldest, as_of, &page).await.unwrap()));
+    all.join("\n")
+}
+
+mod erased {
+    pub trait Json {
+        fn json(&self) -> String;
+    }
+    impl<T: serde::Serialize> Json for T {
+        fn json(&self) -> String {
+            serde_json::to_string(self).unwrap()
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_state_at_each_position_is_that_of_a_view_which_stopped_there() {
+    let (dir, full_dir, journal) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), iris());
+    let (views, full) = (open(&dir).await, open(&full_dir).await);
+    apply_all(&full, &journal.entries).await;
+    let mut points = vec![(AsOf::At(Vec::new()), answers(&views, &AsOf::Now).await)];
+    for entry in &journal.entries {
+        apply_all(&views, std::slice::from_ref(entry)).await;
+        let pinned = views.pinned("registry").await.unwrap();
+        let now = answers(&views, &AsOf::Now).await;
+        assert_eq!(answers(&views, &pinned).await, now, "the last position is now");
+        points.push((pinned, now));
+    }
+    assert!(points.windows(2).filter(|two| two[0].1 != two[1].1).count() > 30, "almost every event changes an answer");
+    for (at, then) in points {
+        assert_eq!(answers(&full, &at).await, then, "at {at}");
+    }
+}
+
+#[tokio::test]
+async fn a_time_is_the_last_event_recorded_at_or_before_it_in_each_partition() {
+    let (dir, journal) = (tempfile::tempdir().unwrap(), iris());
+    let views = open(&dir).await;
+    apply_all(&views, &journal.entries).await;
+    for minutes in -1..40 {
+        for millis in [0, 1, MINUTE - 1] {
+            let time = Timestamp(START + minutes * MINUTE + millis);
+            let expected = (0..PARTITIONS).map(|partition| {
+                let of = journal.entries.iter().filter(|e| e.partition == partition).map(|e| e.record.view().unwrap());
+                of.filter(|v| v.recorded <= time).map(|v| v.seq).max()
+            });
+            let AsOf::At(found) = views.as_of(&time.to_string()).await.unwrap() else { panic!("a time is not now") };
+            assert_eq!(found, expected.collect::<Vec<_>>(), "{time}");
+        }
+    }
+    assert_eq!(views.as_of("0:3,2:1").await.unwrap(), AsOf::At(vec![Some(3), None, Some(1)]));
+    assert!(views.as_of("last week").await.is_err());
+}
+
+#[tokio::test]
+async fn what_was_in_production_on_a_date_is_one_question() {
+    let (dir, journal) = (tempfile::tempdir().unwrap(), iris());
+    let views = open(&dir).await;
+    apply_all(&views, &journal.entries).await;
+    let recorded = async |summary: &str| {
+        let lines = views.timeline(Order::Oldest, &AsOf::Now, &Page::default()).await.unwrap().items;
+        lines.into_iter().find(|l| l.summary == summary).unwrap().recorded
+    };
+    let production = async |time: &str| {
+        let at = views.as_of(time).await.unwrap();
+        let held = views.channel_across_models(None, "production", &at, &Page::default()).await.unwrap();
+        held.items.iter().map(|d| (value(d)["workspace"].clone(), value(d)["model"].clone(), value(d)["version"].clone())).collect::<Vec<_>>()
+    };
+    let iris = |version: u64| ("default".into(), "iris".into(), version.into());
+    let first = recorded("promoted version 1 to production").await;
+    let second = recorded("promoted version 2 to production, displacing version 1").await;
+    assert_eq!(production("2026-03-01T12:00:00Z").await, []);
+    assert_eq!(production(&first).await, [iris(1)]);
+    assert_eq!(production(&second).await, [iris(2)]);
+    assert_eq!(production("2027-01-01T00:00:00+02:00").await, [iris(2), ("other".into(), "iris".into(), 1.into())]);
+    let here = views.channel_across_models(Some("other"), "production", &AsOf::Now, &Page::default()).await.unwrap();
+    assert_eq!(here.items.len(), 1);
+    assert_eq!(NAMES.len(), 3, "a new view needs its questions here");
+}

@@ -86,21 +86,21 @@ impl Journal {
 pub fn iris() -> Journal {
     let mut j = Journal::new();
     let digest = |n: u32| format!("sha256:{n:064}");
-    let trained = |run: &str, n: u32| {
-        json!({"run": {"system": "local", "id": run, "uri": "file:///runs"}, "code": {"repository": "https://example.org/iris", "commit": "abc123", "dirty": false},
+    let trained = |run: &str, n: u32, parent: &str| {
+        json!({"parent": parent, "run": {"system": "local", "id": run, "uri": "file:///runs"}, "code": {"repository": "https://example.org/iris", "commit": "abc123", "dirty": false},
             "data": [{"name": "iris", "digest": digest(900), "rows": 150, "role": "training"}, {"name": "shifted", "uri": "file:///s.csv"}],
             "metrics": [{"name": "accuracy", "value": 0.970, "split": "test"}], "artifact": {"uri": "file:///model.pkl", "digest": digest(n), "size": 1024}})
     };
     let registered = |run: &str, label: &str, n: u32| {
-        json!({"label": label, "run": run, "algorithm": "LogisticRegression", "description": "iris}", "performance": {"accuracy": 0.970},
+        json!({"label": label, "run": run, "algorithm": "LogisticRegression", "description": "iris}", "performance": [{"name": "accuracy", "value": 0.970}],
             "artifact": {"uri": "file:///model.pkl", "digest": digest(n), "format": "joblib"}})
     };
     let target = json!({"platform": "local", "cluster": "", "namespace": "", "name": "scorer"});
     j.say("created", "iris", json!({"owner": "ada", "description": "flowers", "tags": {"team": "botany"}}));
-    j.say("trained", "iris", trained("run-1", 1)).say("registered", "iris", registered("run-1", "1.0", 1));
-    j.say("evaluated", "iris/1", json!({"suite": "smoke", "dataset": {"digest": digest(900)}, "results": [{"metric": "accuracy", "value": 0.97, "threshold": 0.9, "passed": true}], "verdict": "passed"}));
+    j.say("trained", "iris", trained("run-1", 1, "run:elsewhere")).say("registered", "iris", registered("run-1", "1.0", 1));
+    j.say("evaluated", "iris/1", json!({"suite": "smoke", "dataset_digest": digest(900), "results": [{"metric": "accuracy", "value": 0.97, "threshold": 0.9, "passed": true}], "verdict": "passed"}));
     j.say("approval-requested", "iris/1", json!({"approval": "a1", "channel": "production", "requester": {"id": "ada"}}));
-    j.say("approval-decided", "iris/1", json!({"approval": "a1", "decision": "approved", "approver": {"id": "grace", "name": "Grace", "role": "reviewer"}, "meaning": "fit for use"}));
+    j.say("approval-decided", "iris/1", json!({"approval": "a1", "decision": "approved", "approver": {"id": "grace", "name": "Grace", "role": "reviewer"}, "meaning": "fit for use", "reason": "four eyes"}));
     j.say("promoted", "iris/1", json!({"channel": "staging"})).say(
         "promoted",
         "iris/1.0",
@@ -109,23 +109,23 @@ pub fn iris() -> Journal {
     j.say("alias-set", "iris/1", json!({"alias": "champion"}));
     j.say("deployment-requested", "iris/1", json!({"deployment": "d1", "target": target, "channel": "production"}));
     j.say("deployed", "iris/1", json!({"deployment": "d1", "observed": {"endpoint": "http://127.0.0.1:1/"}}));
-    j.say("trained", "tulip", trained("t-1", 7));
+    j.say("trained", "tulip", trained("t-1", 7, "3"));
     j.say("registered", "other/iris", json!({"artifact": {"uri": "file:///x"}, "run": "nobody-knows"}));
     j.say("measured", "iris", json!({"metric": "accuracy", "value": 0.61, "deployment": "d1", "window": {"n": 50}}));
     j.say("drifted", "iris/1", json!({"drift": "f1", "kind": "data", "metric": "accuracy", "baseline": 0.97, "observed": 0.61, "threshold": 0.8, "severity": "major"}));
     j.say("retrain-requested", "iris", json!({"cause": {"kind": "drift", "drift": "f1"}, "pipeline": "train.py"}));
     assert!(matches!(j.propose("retired", "iris/1", json!({"reason": "too early"})), Outcome::Refused(_)));
-    j.say("trained", "iris", trained("run-2", 2)).say("registered", "iris", registered("run-2", "2.0", 2));
+    j.say("trained", "iris", trained("run-2", 2, "1.0")).say("registered", "iris", registered("run-2", "2.0", 2));
     j.say("promoted", "iris/run:run-2", json!({"channel": "production", "reason": "better"}));
     j.say("promoted", "other/iris/1", json!({"channel": "production"}));
     j.say("deployment-requested", "iris/2", json!({"deployment": "d2", "target": target}));
-    j.say("deployment-failed", "iris/2", json!({"deployment": "d2", "error": {"message": "no memory"}}));
+    j.say("deployment-failed", "iris/2", json!({"deployment": "d2", "error": "no memory"}));
     j.say("deployment-requested", "iris/2", json!({"deployment": "d3", "target": target}));
     j.say("deployed", "iris/2", json!({"deployment": "d3"})).say("drift-resolved", "iris", json!({"drift": "f1", "reason": "retrained"}));
     j.say("promoted", "iris/1", json!({"channel": "production", "rollback": true}));
     j.say("alias-set", "iris/2", json!({"alias": "champion"})).say("alias-removed", "iris", json!({"alias": "champion"}));
     j.say("demoted", "iris/1", json!({"channel": "staging"})).say("promoted", "iris/2", json!({"channel": "production"}));
-    j.say("retired", "iris/1", json!({"reason": "replaced"})).say("deployment-removed", "iris", json!({"deployment": "d3"}));
+    j.say("retired", "iris/1", json!({"reason": "replaced"})).say("deployment-removed", "iris", json!({"deployment": "d3", "reason": "moved"}));
     j.say("promoted", "iris/1", json!({"channel": "dev"}));
     j
 }

@@ -1,1 +1,172 @@
-//! t
+//! Opening the file: what is refused, what is cleaned up, and that no error touches more than it must.
+
+use annals_projections::rebuild::Source;
+use annals_projections::{AsOf, Entry, Error, NAMES, Views};
+
+use crate::every::{Stored, sql};
+use crate::journal::{PARTITIONS, apply_all, dump, iris, open};
+
+async fn refused(dir: &tempfile::TempDir, journal: &str) -> Error {
+    match Views::open(dir.path(), journal).await {
+        Ok(_) => panic!("it was opened"),
+        Err(e) => e,
+    }
+}
+
+#[tokio::test]
+async fn views_are_there_again_after_a_restart() {
+    let (dir, journal) = (tempfile::tempdir().unwrap(), iris());
+    let views = open(&dir).await;
+    apply_all(&views, &journal.entries).await;
+    let before = views.status().await.unwrap();
+    assert_eq!(before.iter().map(|s| s.name).collect::<Vec<_>>(), NAMES);
+    views.close().await;
+    let views = open(&dir).await;
+    assert_eq!(views.status().await.unwrap(), before);
+    apply_all(&views, &journal.entries).await;
+    assert_eq!(views.status().await.unwrap(), before);
+}
+
+#[tokio::test]
+async fn the_views_of_another_journal_a_newer_build_or_another_program_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    open(&dir).await.close().await;
+    let error = refused(&dir, "journal-2").await;
+    assert!(matches!(error, Error::OtherJournal { .. }), "{error}");
+    assert!(error.to_string().contains("journal-1"), "{error}");
+
+    sql(&dir, "INSERT INTO _sqlx_migrations VALUES (9999, 'later', '2030-01-01', 1, x'00', 0)").await;
+    let error = refused(&dir, "journal-1").await;
+    assert!(matches!(error, Error::Newer { .. }), "{error}");
+
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("views.db"), b"").unwrap();
+    sql(&dir, "CREATE TABLE somebody_else (x)").await;
+    let error = refused(&dir, "journal-1").await;
+    assert!(matches!(error, Error::Foreign { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_damaged_file_says_what_to_do_and_a_deleted_one_is_made_again() {
+    let (dir, journal) = (tempfile::tempdir().unwrap(), iris());
+    let file = dir.path().join("views.db");
+    std::fs::write(&file, vec![7; 8192]).unwrap();
+    let error = refused(&dir, "journal-1").await;
+    assert!(matches!(error, Error::Damaged { .. }), "{error:?}");
+    assert!(error.to_string().contains("delete") && error.to_string().contains("views.db"), "{error}");
+    std::fs::remove_file(&file).unwrap();
+    let views = open(&dir).await;
+    apply_all(&views, &journal.entries).await;
+
+    sql(&dir, "DROP TABLE registry_channels").await;
+    let error = views.channels("default/iris", &AsOf::Now).await.unwrap_err();
+    assert!(matches!(error, Error::Damaged { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_directory_that_is_not_there_is_said_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let error = Views::open(&dir.path().join("nowhere"), "journal-1").await.err().unwrap();
+    assert!(matches!(error, Error::Unavailable(_)), "{error}");
+}
+
+#[tokio::test]
+async fn an_unknown_view_is_refused_with_the_names_that_there_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let error = open(&dir).await.apply("history", &[]).await.unwrap_err();
+    assert_eq!(error.to_string(), "there is no view `history`: there are registry, timeline, lineage");
+}
+
+#[tokio::test]
+async fn a_reset_view_begins_anew() {
+    let (dir, journal) = (tempfile::tempdir().unwrap(), iris());
+    let views = open(&dir).await;
+    apply_all(&views, &journal.entries).await;
+    for name in NAMES {
+        let before = dump(&dir, name).await;
+        views.reset(name).await.unwrap();
+        assert!(views.positions(name).await.unwrap().is_empty());
+        assert!(dump(&dir, name).await.values().all(Vec::is_empty));
+        views.apply(name, &journal.entries).await.unwrap();
+        assert_eq!(dump(&dir, name).await, before);
+    }
+}
+
+/// A journal that cannot be read beyond some point.
+struct Breaking(Stored);
+
+impl Source for Breaking {
+    fn partitions(&self) -> u32 {
+        PARTITIONS
+    }
+
+    fn read(&mut self, partition: u32, from: u64, max: usize) -> Result<Vec<Entry>, String> {
+        if partition == PARTITIONS - 1 { Err("the disk is gone".into()) } else { self.0.read(partition, from, max) }
+    }
+}
+
+#[tokio::test]
+async fn a_rebuild_that_dies_leaves_the_old_view_and_the_next_start_cleans_up() {
+    let (dir, journal) = (tempfile::tempdir().unwrap(), iris());
+    let views = open(&dir).await;
+    apply_all(&views, &journal.entries).await;
+    let tables = async || {
+        use sqlx::ConnectOptions;
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(dir.path().join("views.db"));
+        let mut connection = options.connect().await.unwrap();
+        let names = sqlx::query_scalar::<_, String>("SELECT name FROM sqlite_master WHERE name LIKE 'new%'");
+        names.fetch_all(&mut connection).await.unwrap()
+    };
+    for name in NAMES {
+        let before = dump(&dir, name).await;
+        let error = views.rebuild(name, Breaking(Stored(journal.entries.clone())), |_| ()).await.unwrap_err();
+        assert!(error.to_string().contains("the disk is gone"), "{error}");
+        assert_eq!(dump(&dir, name).await, before);
+        assert!(!tables().await.is_empty(), "the process is thought to have died here");
+    }
+    views.close().await;
+    let views = open(&dir).await;
+    assert_eq!(tables().await, Vec::<String>::new());
+    assert!(views.status().await.unwrap().iter().all(|s| !s.rebuilding && s.stopped.is_none()));
+    apply_all(&views, &journal.entries).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readers_and_the_live_view_go_on_while_a_view_is_rebuilt() {
+    let (dir, mut journal) = (tempfile::tempdir().unwrap(), iris());
+    let views = open(&dir).await;
+    let half = journal.entries.clone();
+    apply_all(&views, &half).await;
+    let artifact = serde_json::json!({"artifact": {"uri": "file:///a"}});
+    (0..50).for_each(|n| drop(journal.say("registered", &format!("late-{n}"), artifact.clone()).entries.len()));
+    let all = journal.entries.clone();
+    let log = std::sync::Arc::new(std::sync::Mutex::new(half));
+    let source = Growing(log.clone());
+    let rebuild = views.rebuild("registry", source, |_| ());
+    let live = async {
+        for n in log.lock().unwrap().len()..all.len() {
+            log.lock().unwrap().push(all[n].clone());
+            views.apply("registry", &all[n..=n]).await.unwrap();
+            let production = views.channel("default/iris", "production", &AsOf::Now).await.unwrap();
+            assert!(production.is_some(), "a reader saw half a view");
+            assert_eq!(views.model(all[n].record.view().unwrap().key, &AsOf::Now).await.unwrap().is_some(), true);
+        }
+    };
+    let (rebuilt, ()) = tokio::join!(rebuild, live);
+    rebuilt.unwrap();
+    assert_eq!(views.apply("registry", &all).await.unwrap(), 0, "nothing was lost by the switch");
+    assert!(views.diff("registry", Stored(all), |_| ()).await.unwrap().differences.is_empty());
+}
+
+/// A journal that grows while it is read.
+struct Growing(std::sync::Arc<std::sync::Mutex<Vec<Entry>>>);
+
+impl Source for Growing {
+    fn partitions(&self) -> u32 {
+        PARTITIONS
+    }
+
+    fn read(&mut self, partition: u32, from: u64, max: usize) -> Result<Vec<Entry>, String> {
+        Stored(self.0.lock().unwrap().clone()).read(partition, from, max)
+    }
+}
