@@ -8,4 +8,5 @@
 
 pub mod bundle;
 pub mod chain;
+pub mod shelf;
 pub mod verify;

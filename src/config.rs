@@ -1,9 +1,14 @@
 //! Every flag and every variable, read once: nothing else in the program looks at either.
 
-use std::net::SocketAddr;
+pub mod ask;
+
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::builder::FalseyValueParser;
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+
+use ask::{At, Emit, Get, Lineage, List, Replay, Subscribe, Timeline};
 
 /// Where a server listens, and clients look for it, unless told otherwise.
 pub const URL: &str = "http://127.0.0.1:8400";
@@ -38,6 +43,35 @@ pub enum LogFormat {
 pub enum Command {
     /// Run the engine: the journal, its views and the HTTP door
     Serve(Serve),
+    /// Propose an event and wait for the verdict
+    Emit(Emit),
+    /// Show one thing: a model, a version, what a channel or an alias names, a deployment, a proposal
+    Get(Get),
+    /// List models, or what a model has
+    List(List),
+    /// Show what happened, one line an event
+    Timeline(Timeline),
+    /// Show where a version comes from and where it runs
+    Lineage(Lineage),
+    /// Show what every channel held at a time
+    At(At),
+    /// Write the journal's events to standard output as CloudEvents, one a line
+    Replay(Replay),
+    /// Follow the events as they happen
+    Subscribe(Subscribe),
+    /// Check the journal
+    #[command(subcommand)]
+    Audit(Audit),
+    /// Write the journal into one file that anybody can check
+    Export(Export),
+    /// Copy the journal of an engine, running or not, into a directory
+    Backup(Backup),
+    /// Build a view anew from the journal, beside the old one, then switch
+    Rebuild(Rebuild),
+    /// List the event types, or show the JSON Schema of one
+    Schemas(Schemas),
+    /// Say how the engine is, and what to do about it
+    Doctor(Doctor),
 }
 
 /// The engine.
@@ -47,9 +81,249 @@ pub struct Serve {
     #[arg(long, env = "ANNALS_DATA", default_value = "./annals-data", value_name = "DIR")]
     pub data: PathBuf,
     /// Where to listen; port 0 takes a free one
-    #[arg(long, env = "ANNALS_LISTEN", default_value = "127.0.0.1:8400", value_name = "HOST:PORT")]
+    #[arg(long, env = "ANNALS_LISTEN", default_value = "127.0.0.1:8400", value_name = "HOST:PORT", value_parser = address)]
     pub listen: SocketAddr,
     /// Listen on an address that others can reach although nobody is asked who they are
-    #[arg(long, env = "ANNALS_ALLOW_UNAUTHENTICATED")]
+    #[arg(long, env = "ANNALS_ALLOW_UNAUTHENTICATED", value_parser = FalseyValueParser::new())]
     pub allow_unauthenticated: bool,
+}
+
+/// Where the engine is, and how to print what it says.
+#[derive(Clone, Debug, Args)]
+pub struct Remote {
+    /// The engine
+    #[arg(long, env = "ANNALS_URL", default_value = URL, value_name = "URL", value_parser = url)]
+    pub url: String,
+    /// Print JSON, for programs
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Which workspace.
+#[derive(Clone, Debug, Args)]
+pub struct Workspace {
+    /// The workspace
+    #[arg(long, env = "ANNALS_WORKSPACE", default_value = "default", value_name = "NAME")]
+    pub workspace: String,
+}
+
+/// A question.
+#[derive(Clone, Debug, Args)]
+pub struct Question {
+    /// Where to ask.
+    #[command(flatten)]
+    pub remote: Remote,
+    /// In which workspace.
+    #[command(flatten)]
+    pub workspace: Workspace,
+    /// Answer as of a time or a position of the past
+    #[arg(long, value_name = "TIME|POSITION")]
+    pub as_of: Option<String>,
+}
+
+/// Checks.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Audit {
+    /// Check the chain of every record, and name the first bad one
+    Verify(Verify),
+}
+
+/// A journal to be checked.
+#[derive(Clone, Debug, Args)]
+#[command(group(ArgGroup::new("which").args(["file", "data"]).required(true)))]
+#[command(after_help = "An edited, dropped, swapped, inserted, repeated or cut-off record is found. Somebody who rewrites everything \
+    from one record on makes another journal that is whole in itself: note the heads that this command prints where the operator \
+    cannot change them, and compare.")]
+pub struct Verify {
+    /// An exported journal; - is standard input
+    pub file: Option<PathBuf>,
+    /// A directory; an engine may run on it
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Print JSON, for programs
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The journal as a file.
+#[derive(Clone, Debug, Args)]
+pub struct Export {
+    /// The file; - is standard output
+    pub file: PathBuf,
+    /// Read this directory, not a running engine; one may run on it
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Where to ask.
+    #[command(flatten)]
+    pub remote: Remote,
+}
+
+/// A copy of the journal.
+#[derive(Clone, Debug, Args)]
+pub struct Backup {
+    /// The directory that the copy goes to; must not hold a journal yet
+    pub target: PathBuf,
+    /// The directory to copy; an engine may run on it
+    #[arg(long, env = "ANNALS_DATA", default_value = "./annals-data", value_name = "DIR")]
+    pub data: PathBuf,
+    /// Print JSON, for programs
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A view anew.
+#[derive(Clone, Debug, Args)]
+pub struct Rebuild {
+    /// The view, such as registry; `annals doctor` names them
+    pub name: String,
+    /// Work on this directory, on which no engine may run
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Where to ask.
+    #[command(flatten)]
+    pub remote: Remote,
+}
+
+/// The types.
+#[derive(Clone, Debug, Args)]
+pub struct Schemas {
+    /// A type in any form; without it, all are listed
+    #[arg(value_name = "TYPE")]
+    pub kind: Option<String>,
+    /// The schema of what the engine adds, not of what is proposed
+    #[arg(long, requires = "kind")]
+    pub decided: bool,
+    /// Print JSON, for programs
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A check-up.
+#[derive(Clone, Debug, Args)]
+pub struct Doctor {
+    /// Look into this directory, not at a running engine; one may run on it
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Where to ask.
+    #[command(flatten)]
+    pub remote: Remote,
+}
+
+impl Serve {
+    /// Nobody is asked who they are yet, so others must not reach it unless that is wanted.
+    ///
+    /// # Errors
+    /// What to do instead.
+    pub fn check(&self) -> Result<(), String> {
+        if self.listen.ip().is_loopback() || self.allow_unauthenticated {
+            return Ok(());
+        }
+        Err(format!(
+            "{} can be reached from other machines, and nobody is asked who they are: listen on 127.0.0.1, or say \
+             --allow-unauthenticated if something in front of it keeps others out",
+            self.listen
+        ))
+    }
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let mut found = text.to_socket_addrs().map_err(|e| format!("{e}; say HOST:PORT, such as 127.0.0.1:8400"))?;
+    found.next().ok_or_else(|| "the name has no address".into())
+}
+
+fn url(text: &str) -> Result<String, String> {
+    let rest = text.strip_prefix("http://").ok_or("must begin with http://, such as http://127.0.0.1:8400")?;
+    if rest.is_empty() || rest.starts_with('/') || rest.contains(char::is_whitespace) {
+        return Err("names no host".into());
+    }
+    Ok(text.trim_end_matches('/').to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn parse(line: &str) -> Result<Config, clap::Error> {
+        Config::try_parse_from(line.split(' '))
+    }
+
+    #[test]
+    fn the_grammar_is_sound() {
+        Config::command().debug_assert();
+    }
+
+    #[test]
+    fn serve_listens_on_loopback_unless_told_otherwise() {
+        let Command::Serve(serve) = parse("annals serve").unwrap().command else { panic!("not serve") };
+        assert_eq!((serve.listen.to_string().as_str(), serve.check()), ("127.0.0.1:8400", Ok(())));
+        let Command::Serve(serve) = parse("annals serve --listen 0.0.0.0:1").unwrap().command else { panic!("not serve") };
+        assert!(serve.check().unwrap_err().contains("--allow-unauthenticated"));
+        let Command::Serve(serve) = parse("annals serve --listen 0.0.0.0:1 --allow-unauthenticated").unwrap().command else {
+            panic!("not serve")
+        };
+        assert_eq!(serve.check(), Ok(()));
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_a_usage_error() {
+        for line in [
+            "annals",
+            "annals nonsense",
+            "annals serve --listen nowhere",
+            "annals emit promoted",
+            "annals emit promoted --model iris --expect many",
+            "annals emit promoted --model iris --attribute x",
+            "annals get",
+            "annals get iris 1 --channel production",
+            "annals get iris --proposal p",
+            "annals list",
+            "annals list nonsense",
+            "annals lineage iris",
+            "annals at",
+            "annals audit verify",
+            "annals audit verify file --data dir",
+            "annals replay --data dir --file file",
+            "annals schemas --decided",
+            "annals get iris --url https://host",
+            "annals get iris --url http://",
+        ] {
+            assert_eq!(parse(line).map(|_| ()).map_err(|e| e.exit_code()), Err(2), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_can_be_meant_is_understood() {
+        for line in [
+            "annals emit promoted --model iris --version 1 --data {} --expect 4 --no-wait --json",
+            "annals get iris",
+            "annals get iris run:abc --as-of 3:17",
+            "annals get --proposal p --source /x",
+            "annals list models --workspace w",
+            "annals list versions iris --url http://host:1/",
+            "annals timeline",
+            "annals at 2026-03-01T12:00:00Z --model iris --channel production --json",
+            "annals replay --until 3:1,4:2 --type promoted,retired",
+            "annals subscribe --from beginning --max 3",
+            "annals audit verify - --json",
+            "annals export - --data dir",
+            "annals backup target",
+            "annals rebuild registry",
+            "annals schemas promoted --decided",
+            "annals doctor --log-format json",
+        ] {
+            assert!(parse(line).is_ok(), "{line}: {:?}", parse(line).err());
+        }
+    }
+
+    #[test]
+    fn a_list_of_anything_but_models_needs_a_model() {
+        let list = |line: &str| match parse(line).unwrap().command {
+            Command::List(list) => list.check(),
+            other => panic!("{other:?}"),
+        };
+        assert!(list("annals list versions").unwrap_err().contains("annals list versions MODEL"));
+        assert!(list("annals list models iris").is_err());
+        assert_eq!((list("annals list models"), list("annals list drifts iris")), (Ok(()), Ok(())));
+    }
 }

@@ -2,6 +2,7 @@
 
 pub mod arbiter;
 pub mod audit;
+pub mod cli;
 pub mod config;
 pub mod http;
 pub mod journal;

@@ -1,10 +1,18 @@
 //! The program: its configuration, its log, and whatever was asked for.
 
-use clap::Parser;
+use std::process::ExitCode;
 
-fn main() -> anyhow::Result<()> {
-    let config = annals::config::Config::parse();
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
-    let annals::config::Command::Serve(serve) = config.command else { anyhow::bail!("later") };
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?.block_on(annals::serve::run(serve))
+use annals::config::{Config, LogFormat};
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let config = Config::parse();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter);
+    match config.log_format {
+        LogFormat::Text => log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
+        LogFormat::Json => log.json().init(),
+    }
+    annals::cli::run(config)
 }

@@ -12,7 +12,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use annals_events::record::{Corrupt, Hash, Record};
+use annals_events::record::{Corrupt, Record};
 use annals_events::rule::{self, Judged, Rule};
 use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use serde::ser::{SerializeMap, Serializer};
@@ -24,6 +24,10 @@ use crate::journal::{Journal, Located, ReadError};
 pub const MAGIC: &str = "journal-export";
 /// The version of the format.
 pub const VERSION: u32 = 1;
+/// Longest line that is read, in bytes: a payload of 256 KiB, escaped, with room to spare.
+pub const LINE_BYTES_MAX: u64 = 8 * 1024 * 1024;
+/// More partitions than anybody has: a head that names more was changed.
+pub const PARTITIONS_MAX: u32 = 100_000;
 /// Records that are read from the journal at once.
 const CHUNK_MAX: usize = 1_000;
 
@@ -259,14 +263,6 @@ pub fn export(journal: &dyn Journal, sink: &mut dyn FnMut(String, u64) -> std::i
     }
     sink(exporter.end() + "\n", 0)?;
     Ok(exporter)
-}
-
-/// Reads a hash as a line has it.
-///
-/// # Errors
-/// [`Corrupt`] if it is none.
-pub fn hash(text: &str) -> Result<Hash, Corrupt> {
-    text.parse()
 }
 
 fn json(line: &impl Serialize) -> String {

@@ -3,13 +3,8 @@
 use std::io::{self, BufRead, Read};
 
 use super::{Finding, Report, VerifyError, What, missing, report};
-use crate::audit::bundle::{End, Head, Line, MAGIC, Trailer, VERSION};
+use crate::audit::bundle::{End, Head, LINE_BYTES_MAX, Line, MAGIC, PARTITIONS_MAX, Trailer, VERSION};
 use crate::audit::chain::{Chain, Fault};
-
-/// Longest line that is read, in bytes: a payload of 256 KiB, escaped, with room to spare.
-const LINE_BYTES_MAX: u64 = 8 * 1024 * 1024;
-/// More partitions than anybody has: a head that names more was changed.
-const PARTITIONS_MAX: u32 = 100_000;
 
 /// Checks an exported journal. `progress` hears how many bytes were read.
 ///

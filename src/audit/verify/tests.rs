@@ -178,6 +178,22 @@ fn a_whole_journal_passes_as_a_file_and_as_a_directory() {
 }
 
 #[test]
+fn an_exported_file_reads_like_the_journal_that_it_came_from() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), exported().concat()).unwrap();
+    let shelf = crate::audit::shelf::Shelf::open(file.path()).unwrap();
+    let mut lines = Vec::new();
+    export(&shelf, &mut |line, _| {
+        lines.push(line);
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(lines, exported());
+    std::fs::write(file.path(), exported()[..4].concat()).unwrap();
+    assert!(crate::audit::shelf::Shelf::open(file.path()).is_err());
+}
+
+#[test]
 fn an_edited_value_header_key_or_hash_is_named() {
     let lines = exported();
     let (index, partition, place) = middle(&lines);

@@ -1,0 +1,112 @@
+//! The command line: asks a running engine over HTTP, or works on a directory or a file of its own.
+
+mod client;
+mod doctor;
+mod emit;
+mod follow;
+mod lineage;
+mod offline;
+mod output;
+mod progress;
+mod read;
+mod rebuild;
+mod replay;
+mod schemas;
+
+use std::process::ExitCode;
+
+use crate::config::{Audit, Command, Config};
+use crate::serve;
+use output::Output;
+
+/// How a command that could do its work ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// As hoped for: accepted, a duplicate, whole.
+    Done,
+    /// Not: refused, not whole, not well.
+    No,
+    /// Not known yet.
+    Unsettled,
+}
+
+/// Why a command could not do its work.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The engine said no, or there is no such thing.
+    #[error("{0}")]
+    Refused(String),
+    /// It was asked in a way that cannot be answered.
+    #[error("{0}")]
+    Usage(String),
+    /// The engine cannot be reached, or not now.
+    #[error("{0}")]
+    Unavailable(String),
+    /// It is not known whether it happened.
+    #[error("{0}")]
+    Unsettled(String),
+    /// Whoever read our output has enough.
+    #[error("the output was closed")]
+    Closed,
+    /// Something here failed: a file, a directory.
+    #[error("{0:#}")]
+    Failed(#[from] anyhow::Error),
+}
+
+impl Failure {
+    /// The exit code: `annals --help` lists them.
+    fn code(&self) -> u8 {
+        match self {
+            Self::Closed => 0,
+            Self::Refused(_) | Self::Failed(_) => 1,
+            Self::Usage(_) => 2,
+            Self::Unavailable(_) => 69,
+            Self::Unsettled(_) => 75,
+        }
+    }
+}
+
+/// Does what was asked for, and says what the program ends with.
+#[must_use]
+pub fn run(config: Config) -> ExitCode {
+    let mut out = Output::stdout();
+    let result = dispatch(config.command, &mut out).and_then(|exit| out.flush().map(|()| exit));
+    match result {
+        Ok(Exit::Done) | Err(Failure::Closed) => ExitCode::SUCCESS,
+        Ok(Exit::No) => ExitCode::from(1),
+        Ok(Exit::Unsettled) => ExitCode::from(75),
+        Err(failure) => {
+            output::complain(&failure.to_string());
+            ExitCode::from(failure.code())
+        }
+    }
+}
+
+fn dispatch(command: Command, out: &mut Output) -> Result<Exit, Failure> {
+    match command {
+        Command::Serve(args) => serve(args),
+        Command::Emit(args) => emit::run(&args, out),
+        Command::Get(args) => read::get(&args, out),
+        Command::List(args) => read::list(&args, out),
+        Command::Timeline(args) => read::timeline(&args, out),
+        Command::Lineage(args) => lineage::run(&args, out),
+        Command::At(args) => read::at(&args, out),
+        Command::Replay(args) => replay::run(&args, out),
+        Command::Subscribe(args) => follow::run(&args, out),
+        Command::Audit(Audit::Verify(args)) => offline::verify(&args, out),
+        Command::Export(args) => offline::export(&args, out),
+        Command::Backup(args) => offline::backup(&args, out),
+        Command::Rebuild(args) => rebuild::run(&args, out),
+        Command::Schemas(args) => schemas::run(&args, out),
+        Command::Doctor(args) => doctor::run(&args, out),
+    }
+}
+
+fn serve(args: crate::config::Serve) -> Result<Exit, Failure> {
+    args.check().map_err(Failure::Usage)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(anyhow::Error::from)?;
+    match runtime.block_on(serve::run(args)) {
+        Ok(()) => Ok(Exit::Done),
+        Err(error) => Err(Failure::Unavailable(format!("{error:#}"))),
+    }
+}
