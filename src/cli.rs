@@ -104,7 +104,7 @@ fn dispatch(command: Command, out: &mut Output) -> Result<Exit, Failure> {
 
 fn serve(args: crate::config::Serve) -> Result<Exit, Failure> {
     args.check().map_err(Failure::Usage)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(anyhow::Error::from)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(anyhow::Error::from)?;
     match runtime.block_on(serve::run(args)) {
         Ok(()) => Ok(Exit::Done),
         Err(error) => Err(Failure::Unavailable(format!("{error:#}"))),

@@ -4,6 +4,9 @@
 //! happens here. The one error policy: what may pass is tried again with a growing pause; what
 //! cannot pass stops the view until it is rebuilt. No event is ever skipped.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -210,7 +213,6 @@ impl Runner {
         line.tell(&marks);
         let mut follower = Follower::new(self.door.journal().clone(), marks, Until::default());
         loop {
-            moved.mark_unchanged();
             let (returned, entries) = read(follower).await?;
             follower = returned;
             if entries.is_empty() {
@@ -225,6 +227,8 @@ impl Runner {
                     () = tokio::time::sleep(GATHER) => {}
                     () = line.hurry.notified() => {}
                 }
+                // in this order: a move in between is then seen twice rather than never
+                moved.mark_unchanged();
                 follower.rewind_to(self.door.heads().into_iter().map(|head| head.seq));
                 continue;
             }
@@ -275,7 +279,7 @@ async fn read(mut follower: Follower) -> Result<(Follower, Vec<Entry>), Trouble>
     let read = tokio::task::spawn_blocking(move || {
         let (mut entries, mut bytes) = (Vec::new(), 0);
         while entries.len() < BATCH_MAX && bytes < BATCH_BYTES {
-            let Some(event) = follower.next()? else { break };
+            let Some(event) = follower.next_event()? else { break };
             bytes += event.record.frame().len();
             entries.push(Entry { partition: event.partition, offset: event.offset, record: event.record });
         }
@@ -318,7 +322,7 @@ impl Source for JournalSource {
         };
         let mut entries = Vec::new();
         while entries.len() < max
-            && let Some(event) = follower.next().map_err(|e| e.to_string())?
+            && let Some(event) = follower.next_event().map_err(|e| e.to_string())?
         {
             entries.push(Entry { partition, offset: event.offset, record: event.record });
         }

@@ -91,7 +91,7 @@ fn local(args: &Replay, journal: Arc<dyn Journal>, out: &mut Output) -> Result<E
     let marks = vec![Mark::default(); partitions as usize];
     let mut follower = Follower::new(journal, marks, Until { time, positions, ends });
     let mut line = Vec::new();
-    while let Some(event) = follower.next().map_err(anyhow::Error::from)? {
+    while let Some(event) = follower.next_event().map_err(anyhow::Error::from)? {
         progress.add(1);
         let corrupt = |e| anyhow!("partition {}, seq {}: {e}; `annals audit verify` tells more", event.partition, event.seq);
         if filter.wants(&event.record.view().map_err(corrupt)?) {

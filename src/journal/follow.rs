@@ -181,7 +181,7 @@ impl Follower {
     ///
     /// # Errors
     /// [`FollowError`].
-    pub fn next(&mut self) -> Result<Option<Accepted>, FollowError> {
+    pub fn next_event(&mut self) -> Result<Option<Accepted>, FollowError> {
         for partition in 0..self.lanes.len() {
             self.fill(partition)?;
         }

@@ -63,7 +63,8 @@ impl Views {
             lineage.edges.extend(found.into_iter().take(NODES_MAX));
         }
         lineage.edges = without_labels(lineage.edges);
-        let mut wanted: Vec<&str> = lineage.edges.iter().flat_map(|e| [e.source.as_str(), e.target.as_str()]).chain([start.as_str()]).collect();
+        let mut wanted: Vec<&str> =
+            lineage.edges.iter().flat_map(|e| [e.source.as_str(), e.target.as_str()]).chain([start.as_str()]).collect();
         wanted.sort_unstable();
         wanted.dedup();
         lineage.nodes = self.nodes(&wanted, as_of).await?;

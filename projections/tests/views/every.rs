@@ -147,7 +147,10 @@ async fn a_difference_is_found_and_named() {
     let views = open(&dir).await;
     for (name, change) in [
         ("registry", "UPDATE registry_channels SET version = 9 WHERE key = 'default/iris' AND until IS NULL AND channel = 'production'"),
-        ("timeline", "DELETE FROM timeline WHERE key = 'default/iris' AND seq = (SELECT max(seq) FROM timeline WHERE key = 'default/iris')"),
+        (
+            "timeline",
+            "DELETE FROM timeline WHERE key = 'default/iris' AND seq = (SELECT max(seq) FROM timeline WHERE key = 'default/iris')",
+        ),
         ("lineage", "INSERT INTO lineage_edges SELECT * FROM lineage_edges LIMIT 1"),
     ] {
         live(&views, name, &journal.entries, 100).await;

@@ -95,7 +95,10 @@ async fn what_was_in_production_on_a_date_is_one_question() {
     let production = async |time: &str| {
         let at = views.as_of(time).await.unwrap();
         let held = views.channel_across_models(None, "production", &at, &Page::default()).await.unwrap();
-        held.items.iter().map(|d| (value(d)["workspace"].clone(), value(d)["model"].clone(), value(d)["version"].clone())).collect::<Vec<_>>()
+        held.items
+            .iter()
+            .map(|d| (value(d)["workspace"].clone(), value(d)["model"].clone(), value(d)["version"].clone()))
+            .collect::<Vec<_>>()
     };
     let iris = |version: u64| ("default".into(), "iris".into(), version.into());
     let first = recorded("promoted version 1 to production").await;

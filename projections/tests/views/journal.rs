@@ -125,7 +125,11 @@ pub fn iris() -> Journal {
     j.say("promoted", "iris/1", json!({"channel": "production", "rollback": true}));
     j.say("alias-set", "iris/2", json!({"alias": "champion"})).say("alias-removed", "iris", json!({"alias": "champion"}));
     j.say("demoted", "iris/1", json!({"channel": "staging"})).say("promoted", "iris/2", json!({"channel": "production"}));
-    j.say("retired", "iris/1", json!({"reason": "replaced"})).say("deployment-removed", "iris", json!({"deployment": "d3", "reason": "moved"}));
+    j.say("retired", "iris/1", json!({"reason": "replaced"})).say(
+        "deployment-removed",
+        "iris",
+        json!({"deployment": "d3", "reason": "moved"}),
+    );
     j.say("promoted", "iris/1", json!({"channel": "dev"}));
     j
 }
