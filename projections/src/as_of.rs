@@ -58,7 +58,7 @@ fn pair(text: &str) -> Option<(usize, u64)> {
     let (partition, seq) = text.trim().split_once(':')?;
     let digits = |t: &str| !t.is_empty() && t.bytes().all(|b| b.is_ascii_digit());
     let partition = partition.parse().ok().filter(|p| *p <= PARTITION_MAX && digits(partition))?;
-    i64::from_str_radix(seq, 10).ok().filter(|_| digits(seq)).and_then(|n| n.try_into().ok()).map(|seq: u64| (partition, seq))
+    seq.parse::<i64>().ok().filter(|_| digits(seq)).and_then(|n| n.try_into().ok()).map(|seq: u64| (partition, seq))
 }
 
 impl AsOf {
@@ -113,6 +113,7 @@ impl fmt::Display for AsOf {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

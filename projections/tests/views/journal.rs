@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use annals_events::kind::Kind;
 use annals_events::ledger::{Ledger, opening};
-use annals_events::names::{Key, partition_of};
+use annals_events::names::partition_of;
 use annals_events::record::Record;
 use annals_events::submission::Submission;
 use annals_events::time::Timestamp;
@@ -74,12 +74,6 @@ impl Journal {
         let offset = 10 * record.view().unwrap().seq; // offsets have gaps
         self.entries.push(Entry { partition, offset, record });
     }
-
-    /// The last sequence number of a model's partition.
-    pub fn last(&self, key: &str) -> (u32, u64) {
-        let partition = partition_of(Key::parse(key).unwrap().as_str(), PARTITIONS);
-        (partition, self.ledgers[partition as usize].last_seq().unwrap())
-    }
 }
 
 /// One whole life, and a second model that never leaves the desk.
@@ -112,7 +106,7 @@ pub fn iris() -> Journal {
     j.say("trained", "tulip", trained("t-1", 7, "3"));
     j.say("registered", "other/iris", json!({"artifact": {"uri": "file:///x"}, "run": "nobody-knows"}));
     j.say("measured", "iris", json!({"metric": "accuracy", "value": 0.61, "deployment": "d1", "window": {"n": 50}}));
-    j.say("drifted", "iris/1", json!({"drift": "f1", "kind": "data", "metric": "accuracy", "baseline": 0.97, "observed": 0.61, "threshold": 0.8, "severity": "major"}));
+    j.say("drifted", "iris/1", json!({"drift": "f1", "kind": "data", "metric": "accuracy", "baseline": 0.97, "observed": 0.61, "threshold": 0.8, "severity": "high"}));
     j.say("retrain-requested", "iris", json!({"cause": {"kind": "drift", "drift": "f1"}, "pipeline": "train.py"}));
     assert!(matches!(j.propose("retired", "iris/1", json!({"reason": "too early"})), Outcome::Refused(_)));
     j.say("trained", "iris", trained("run-2", 2, "1.0")).say("registered", "iris", registered("run-2", "2.0", 2));
@@ -123,8 +117,12 @@ pub fn iris() -> Journal {
     j.say("deployment-requested", "iris/2", json!({"deployment": "d3", "target": target}));
     j.say("deployed", "iris/2", json!({"deployment": "d3"})).say("drift-resolved", "iris", json!({"drift": "f1", "reason": "retrained"}));
     j.say("promoted", "iris/1", json!({"channel": "production", "rollback": true}));
-    j.say("alias-set", "iris/2", json!({"alias": "champion"})).say("alias-removed", "iris", json!({"alias": "champion"}));
-    j.say("demoted", "iris/1", json!({"channel": "staging"})).say("promoted", "iris/2", json!({"channel": "production"}));
+    j.say("alias-set", "iris/2", json!({"alias": "champion"})).say(
+        "alias-removed",
+        "iris",
+        json!({"alias": "champion", "reason": "unused"}),
+    );
+    j.say("demoted", "iris/1", json!({"channel": "staging", "reason": "done"})).say("promoted", "iris/2", json!({"channel": "production"}));
     j.say("retired", "iris/1", json!({"reason": "replaced"})).say(
         "deployment-removed",
         "iris",

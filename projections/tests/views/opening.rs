@@ -138,18 +138,21 @@ async fn readers_and_the_live_view_go_on_while_a_view_is_rebuilt() {
     let half = journal.entries.clone();
     apply_all(&views, &half).await;
     let artifact = serde_json::json!({"artifact": {"uri": "file:///a"}});
-    (0..50).for_each(|n| drop(journal.say("registered", &format!("late-{n}"), artifact.clone()).entries.len()));
+    for n in 0..50 {
+        journal.say("registered", &format!("late-{n}"), artifact.clone());
+    }
     let all = journal.entries.clone();
     let log = std::sync::Arc::new(std::sync::Mutex::new(half));
     let source = Growing(log.clone());
     let rebuild = views.rebuild("registry", source, |_| ());
     let live = async {
-        for n in log.lock().unwrap().len()..all.len() {
+        let known = log.lock().unwrap().len();
+        for n in known..all.len() {
             log.lock().unwrap().push(all[n].clone());
             views.apply("registry", &all[n..=n]).await.unwrap();
             let production = views.channel("default/iris", "production", &AsOf::Now).await.unwrap();
             assert!(production.is_some(), "a reader saw half a view");
-            assert_eq!(views.model(all[n].record.view().unwrap().key, &AsOf::Now).await.unwrap().is_some(), true);
+            assert!(views.model(all[n].record.view().unwrap().key, &AsOf::Now).await.unwrap().is_some(), "what was applied is there");
         }
     };
     let (rebuilt, ()) = tokio::join!(rebuild, live);
@@ -168,5 +171,44 @@ impl Source for Growing {
 
     fn read(&mut self, partition: u32, from: u64, max: usize) -> Result<Vec<Entry>, String> {
         Stored(self.0.lock().unwrap().clone()).read(partition, from, max)
+    }
+}
+
+/// A journal of which the second half becomes visible only when the first was read twice to its end.
+struct Late {
+    half: Stored,
+    whole: Stored,
+    ends: u32,
+}
+
+impl Source for Late {
+    fn partitions(&self) -> u32 {
+        PARTITIONS
+    }
+
+    fn read(&mut self, partition: u32, from: u64, max: usize) -> Result<Vec<Entry>, String> {
+        let visible = if self.ends < 2 * PARTITIONS { &mut self.half } else { &mut self.whole };
+        let entries = visible.read(partition, from, max)?;
+        self.ends += u32::from(entries.is_empty());
+        Ok(entries)
+    }
+}
+
+#[tokio::test]
+async fn a_rebuilt_view_is_not_put_in_the_place_of_one_that_is_further_unless_the_journal_ends_there() {
+    let (dir, journal) = (tempfile::tempdir().unwrap(), iris());
+    let views = open(&dir).await;
+    let half = || Stored(journal.entries[..20].to_vec());
+    for name in NAMES {
+        views.apply(name, &journal.entries).await.unwrap();
+        let before = dump(&dir, name).await;
+        let late = Late { half: half(), whole: Stored(journal.entries.clone()), ends: 0 };
+        views.rebuild(name, late, |_| ()).await.unwrap();
+        assert_eq!(dump(&dir, name).await, before, "{name} went back");
+        // a journal that was restored from an older backup: what it says is true
+        views.rebuild(name, half(), |_| ()).await.unwrap();
+        assert_eq!(views.diff(name, half(), |_| ()).await.unwrap().differences, []);
+        assert!(views.positions(name).await.unwrap().iter().map(|p| p.seq + 1).sum::<u64>() == 20, "{name}");
+        assert_eq!(views.apply(name, &journal.entries).await.unwrap(), journal.entries.len() as u64 - 20);
     }
 }
