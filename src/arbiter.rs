@@ -338,10 +338,11 @@ impl Arbiter {
 
     /// Answers come from here: what the journal shows, not what was sent to it.
     fn read_back(&mut self, claim: Box<dyn Claim>, last_seq: Option<u64>, refusals: bool) -> Result<Step, Trouble> {
-        self.read_records()?;
+        let read = self.read_records()?;
         if self.ledger.last_seq() < last_seq {
             self.phase = Phase::Committed { claim, last_seq, refusals };
-            return Ok(Step::Idle);
+            // a journal may hand out less than was asked for: there is more at once then
+            return Ok(if read == 0 { Step::Idle } else { Step::Worked });
         }
         if refusals {
             self.read_verdicts()?;

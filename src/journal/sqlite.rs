@@ -159,7 +159,11 @@ impl Journal for SqliteJournal {
         self.reader.records(partition, from, max)
     }
 
+    /// Where somebody else has written, there is no end to go on from: the arbiter halts when it asks.
     fn end(&self, partition: u32) -> Result<u64, ReadError> {
+        if let Some(found) = self.engine.as_ref().and_then(|engine| engine.writer.intruder(partition)) {
+            return Err(ReadError::Corrupt(found));
+        }
         self.reader.end(partition)
     }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, params};
 
-use super::reader::number;
+use super::reader::{keep_plans, number};
 use super::schema::Sql;
 use crate::journal::AppendError;
 
@@ -71,6 +71,8 @@ struct State {
     next_ticket: u64,
     /// A COMMIT failed so that nobody knows whether it would be there after a crash.
     undecided: bool,
+    /// Partitions in which a place was taken that only we may take, and what was found.
+    intruders: HashMap<u32, String>,
 }
 
 struct Pending {
@@ -92,6 +94,7 @@ impl Writer {
             outcomes: HashMap::new(),
             next_ticket: 0,
             undecided: false,
+            intruders: HashMap::new(),
         };
         Ok(Self {
             dir: dir.to_owned(),
@@ -129,6 +132,11 @@ impl Writer {
     /// Whether a claim is still the newest of its partition.
     pub fn holds(&self, partition: u32, epoch: u64) -> bool {
         self.lock().epochs[partition as usize] == epoch
+    }
+
+    /// What was found where somebody else has written to the partition. It stays until a restart.
+    pub fn intruder(&self, partition: u32) -> Option<String> {
+        self.lock().intruders.get(&partition).cloned()
     }
 
     /// Writes rows durably, together with whatever else is waiting.
@@ -246,6 +254,9 @@ impl Writer {
         let inserted = self.clean(connection).and_then(|()| insert(connection, &self.sql, group));
         if let Err(error) = inserted {
             let why = explain(&self.dir, &error);
+            if let ([alone], Some(ErrorCode::ConstraintViolation)) = (group, error.sqlite_error_code()) {
+                self.lock().intruders.insert(alone.partition, why.clone());
+            }
             return match self.clean(connection) {
                 Ok(()) => Err(AppendError::Failed(why)),
                 Err(e) => Err(AppendError::Unknown(format!("{why}; and it could not be undone: {e}"))),
@@ -303,6 +314,7 @@ fn connect(file: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.busy_timeout(BUSY_MAX)?;
     connection.set_prepared_statement_cache_capacity(256);
+    keep_plans(&connection)?;
     connection.pragma_update(None, "journal_mode", "wal")?;
     connection.pragma_update(None, "synchronous", "full")?;
     connection.pragma_update(None, "temp_store", "memory")?;
