@@ -438,3 +438,6 @@ pub(crate) fn evolve_deployment(model: &mut Model, id: &str, state: DeploymentSt
         deployment.state = state;
     }
 }
+
+#[cfg(test)]
+mod tests;

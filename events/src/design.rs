@@ -54,3 +54,6 @@ pub(crate) fn create(ask: &Ask<'_>) -> Result<Created, Refusal> {
     let data: CreateData = ask.data()?;
     Ok(Created { policy: data.policy.unwrap_or_else(|| "open".into()) })
 }
+
+#[cfg(test)]
+mod tests;

@@ -104,8 +104,13 @@ impl Ledger {
         }
         let corrupt = |source| Halt::Corrupt { after, source };
         let decided = Decided::parse(view.kind, view.decided).map_err(corrupt)?;
-        let new = self.new_key(view, &decided).map_err(corrupt)?;
+        if matches!(decided, Decided::JournalOpened(_)) && view.seq > 0 {
+            return Err(corrupt(Corrupt(format!("seq {} opens the journal again", view.seq))));
+        }
+        let known = self.models.get_mut(view.key);
+        let begun = if known.is_some() { None } else { new_key(view, &decided).map_err(corrupt)? };
         let judged = self.rule.judge(view.seq, view.prevhash, hash)?;
+        // nothing below can fail: what was accepted is true
         self.last_src = view.src.or(self.last_src);
         self.recorded = view.recorded;
         match &decided {
@@ -113,27 +118,17 @@ impl Ledger {
             Decided::ProposalRefused(_) => {}
             _ => {
                 let seen = seen(view, decided.version());
-                let model = match new {
-                    Some(key) => Some(self.models.entry(key).or_default()),
-                    None => self.models.get_mut(view.key),
-                };
-                if let Some(model) = model {
+                if let Some(model) = known {
                     evolve(Arc::make_mut(model), &decided, view.actor, seen);
+                } else if let Some(key) = begun {
+                    let mut model = Model::default();
+                    evolve(&mut model, &decided, view.actor, seen);
+                    self.models.insert(key, Arc::new(model));
                 }
                 self.window.remember(seen);
             }
         }
         Ok((judged, Some(decided)))
-    }
-
-    /// The key of a model that this record begins; checks it before anything is changed.
-    fn new_key(&self, view: &View<'_>, decided: &Decided) -> Result<Option<Key>, Corrupt> {
-        match decided {
-            Decided::JournalOpened(_) if view.seq > 0 => Err(Corrupt(format!("seq {} opens the journal again", view.seq))),
-            Decided::JournalOpened(_) | Decided::ProposalRefused(_) => Ok(None),
-            _ if self.models.contains_key(view.key) => Ok(None),
-            _ => Key::parse(view.key).map(Some).map_err(|e| Corrupt(e.to_string())),
-        }
     }
 
     /// The last accepted place; `None` in an empty journal.
@@ -183,6 +178,14 @@ impl Ledger {
             models: HashMap::new(),
             seen: HashMap::new(),
         }
+    }
+}
+
+/// The key of a model that this record begins; checked before anything is changed.
+fn new_key(view: &View<'_>, decided: &Decided) -> Result<Option<Key>, Corrupt> {
+    match decided {
+        Decided::JournalOpened(_) | Decided::ProposalRefused(_) => Ok(None),
+        _ => Key::parse(view.key).map(Some).map_err(|e| Corrupt(e.to_string())),
     }
 }
 
@@ -387,3 +390,6 @@ pub fn opening(partition: u32, partitions: u32, at: Timestamp) -> Record {
     };
     build(key.as_str(), &attributes, &[], "{}", &Decided::JournalOpened(Opened { generation: 1, partitions }))
 }
+
+#[cfg(test)]
+mod tests;

@@ -83,3 +83,6 @@ pub(crate) fn evolve_retired(model: &mut Model, d: &Retired) {
         version.retired = true;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -92,3 +92,6 @@ pub(crate) fn evolve_resolved(model: &mut Model, d: &DriftResolved) {
         drift.resolved = true;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,7 +21,9 @@ impl Key {
     /// [`BadName`] when a part is missing, too long, reserved or has a character that it may not have.
     pub fn parse(text: &str) -> Result<Self, BadName> {
         let (workspace, model) = text.split_once('/').ok_or_else(|| BadName::new("key", text, "must be `workspace/model`"))?;
-        Self::new(workspace, model)
+        name("workspace", workspace)?;
+        name("model", model)?;
+        Ok(Self(text.into()))
     }
 
     /// Joins a workspace and a model.

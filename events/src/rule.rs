@@ -64,6 +64,9 @@ pub enum Halt {
 
 impl Rule {
     /// Continues behind a record that is already trusted (a snapshot, a stored position).
+    ///
+    /// Read the log on from *behind that record*, never from further back: an orphan that was dropped
+    /// before may claim the next place, and the rule, which no longer knows why, would halt there.
     #[must_use]
     pub fn after(seq: u64, hash: Hash) -> Self {
         Self { next_seq: seq + 1, last_hash: hash, remembered: VecDeque::from([hash]) }
@@ -119,3 +122,6 @@ impl Rule {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

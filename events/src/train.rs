@@ -147,3 +147,6 @@ pub(crate) fn evaluated(ask: &Ask<'_>) -> Result<Evaluated, Refusal> {
     let digest = model.version(version).and_then(|v| v.digest.as_deref()).map(Into::into);
     Ok(Evaluated { version, digest, verdict: data.verdict })
 }
+
+#[cfg(test)]
+mod tests;
