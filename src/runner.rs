@@ -213,6 +213,10 @@ impl Runner {
         line.tell(&marks);
         let mut follower = Follower::new(self.door.journal().clone(), marks, Until::default());
         loop {
+            // in this order: what moves behind the look at the heads wakes us below, and what moved
+            // before it, also while the last entries were applied, is read now
+            moved.mark_unchanged();
+            follower.rewind_to(self.door.heads().into_iter().map(|head| head.seq));
             let (returned, entries) = read(follower).await?;
             follower = returned;
             if entries.is_empty() {
@@ -227,9 +231,6 @@ impl Runner {
                     () = tokio::time::sleep(GATHER) => {}
                     () = line.hurry.notified() => {}
                 }
-                // in this order: a move in between is then seen twice rather than never
-                moved.mark_unchanged();
-                follower.rewind_to(self.door.heads().into_iter().map(|head| head.seq));
                 continue;
             }
             line.behind();

@@ -176,9 +176,6 @@ fn event_line(item: &Value, with_key: bool) -> String {
         line += &format!("  {}", of("key").unwrap_or_default());
     }
     line += &format!("  {}: {}", of("actor").unwrap_or_default(), of("summary").or_else(|| of("kind")).unwrap_or_default());
-    if let Some(code) = of("refused") {
-        line += &format!("  [refused: {code}]");
-    }
     if let Some(reason) = of("reason") {
         line += &format!("  ({reason})");
     }
@@ -208,20 +205,21 @@ pub fn at(args: &At, out: &mut Output) -> Result<Exit, Failure> {
             &found.iter().map(|item| row(item, CHANNEL)).collect::<Vec<_>>(),
         )?;
         if found.is_empty() {
-            say("the channels held nothing then");
+            out.line("the channels held nothing then")?;
         }
-        tell_settled(&answer);
+        if let Some(words) = settled_words(&answer) {
+            out.line(words)?;
+        }
     }
     Ok(Exit::Done)
 }
 
-/// Says whether later events can still change the answer.
-fn tell_settled(answer: &Value) {
-    match is_settled(answer) {
-        Some(true) => say("settled: nothing that is recorded later can change this answer"),
-        Some(false) => say("not settled yet: events up to that time may still be judged; ask again"),
-        None => {}
-    }
+/// Says whether later events can still change the answer: without that it is not one.
+fn settled_words(answer: &Value) -> Option<&'static str> {
+    Some(match is_settled(answer)? {
+        true => "settled: nothing that is recorded later can change this answer",
+        false => "not settled yet: what was proposed until then may still be judged; ask again",
+    })
 }
 
 fn is_settled(answer: &Value) -> Option<bool> {
@@ -328,6 +326,14 @@ mod tests {
         let refused =
             json!({"partition": 3, "seq": 17, "recorded": "T", "actor": "ada", "kind": "version.promoted", "refused": "no-change"});
         assert_eq!(event_line(&refused, false), "T  3:17     ada: version.promoted  [refused: no-change]");
+    }
+
+    #[test]
+    fn an_answer_about_the_past_says_whether_it_can_still_change() {
+        let words = |settled: Value| settled_words(&json!({"as_of": {"settled": settled}}));
+        assert!(words(true.into()).unwrap().starts_with("settled"));
+        assert!(words(false.into()).unwrap().starts_with("not settled"));
+        assert_eq!(settled_words(&json!({})), None);
     }
 
     #[test]
