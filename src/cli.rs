@@ -1,6 +1,7 @@
 //! The command line: asks a running engine over HTTP, or works on a directory or a file of its own.
 
 mod client;
+mod doctor;
 mod emit;
 mod follow;
 mod lineage;
@@ -8,6 +9,7 @@ mod offline;
 mod output;
 mod progress;
 mod read;
+mod rebuild;
 mod replay;
 mod schemas;
 
@@ -94,15 +96,15 @@ fn dispatch(command: Command, out: &mut Output) -> Result<Exit, Failure> {
         Command::Audit(Audit::Verify(args)) => offline::verify(&args, out),
         Command::Export(args) => offline::export(&args, out),
         Command::Backup(args) => offline::backup(&args, out),
-        Command::Rebuild(_) => Err(Failure::Usage("later".into())),
+        Command::Rebuild(args) => rebuild::run(&args, out),
         Command::Schemas(args) => schemas::run(&args, out),
-        Command::Doctor(_) => Err(Failure::Usage("later".into())),
+        Command::Doctor(args) => doctor::run(&args, out),
     }
 }
 
 fn serve(args: crate::config::Serve) -> Result<Exit, Failure> {
     args.check().map_err(Failure::Usage)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(anyhow::Error::from)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(anyhow::Error::from)?;
     match runtime.block_on(serve::run(args)) {
         Ok(()) => Ok(Exit::Done),
         Err(error) => Err(Failure::Unavailable(format!("{error:#}"))),

@@ -10,10 +10,12 @@ pub mod openapi;
 pub mod position;
 pub mod problem;
 pub mod publish;
+pub mod read;
 pub mod replay;
 pub mod state;
 pub mod stream;
 pub mod uri;
+pub mod views;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -31,7 +33,9 @@ use serde::Serialize;
 use tokio::sync::{Semaphore, watch};
 
 use crate::arbiter::door::{Door, Head};
+use crate::arbiter::drive::AllCounts;
 use crate::metrics::Metrics;
+use crate::runner::Runner;
 use problem::Problem;
 
 /// `partition:seq` of an event, or the list of a view.
@@ -51,14 +55,45 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// Tells the size of the journal's files, in bytes.
     pub journal_bytes: JournalBytes,
+    /// What the arbiters have counted.
+    pub counts: AllCounts,
+    /// The views, once they are open.
+    pub viewing: watch::Receiver<Viewing>,
     /// Becomes true when the engine stops: streams end then.
     pub stopping: watch::Receiver<bool>,
-    /// Places for batches.
+    /// Who may do how much at once.
+    pub places: Places,
+}
+
+/// How many requests of the expensive kinds may run at once.
+pub struct Places {
+    /// For batches: the next one waits.
     pub batches: Semaphore,
-    /// Places for long answers.
+    /// For long answers: the next one is refused.
     pub long_reads: Arc<Semaphore>,
-    /// Places for subscribers.
+    /// For subscribers: the next one is refused.
     pub subscribers: Arc<Semaphore>,
+}
+
+impl Default for Places {
+    fn default() -> Self {
+        Self {
+            batches: Semaphore::new(BATCHES_MAX),
+            long_reads: Arc::new(Semaphore::new(LONG_READS_MAX)),
+            subscribers: Arc::new(Semaphore::new(SUBSCRIBERS_MAX)),
+        }
+    }
+}
+
+/// Whether there are views to ask.
+#[derive(Clone)]
+pub enum Viewing {
+    /// They are being opened: proposals are taken meanwhile.
+    Opening,
+    /// They follow the journal.
+    Open(Arc<Runner>),
+    /// They could not be opened; a person must look.
+    Failed(String),
 }
 
 /// Looks up the size of the journal's files, in bytes.
@@ -67,22 +102,6 @@ pub type JournalBytes = Box<dyn Fn() -> u64 + Send + Sync>;
 /// [`Shared`], as handlers get it.
 pub type App = Arc<Shared>;
 
-impl Shared {
-    /// What the handlers share, with all places free.
-    #[must_use]
-    pub fn new(door: Arc<Door>, metrics: Arc<Metrics>, stopping: watch::Receiver<bool>, journal_bytes: JournalBytes) -> Self {
-        Self {
-            door,
-            metrics,
-            journal_bytes,
-            stopping,
-            batches: Semaphore::new(BATCHES_MAX),
-            long_reads: Arc::new(Semaphore::new(LONG_READS_MAX)),
-            subscribers: Arc::new(Semaphore::new(SUBSCRIBERS_MAX)),
-        }
-    }
-}
-
 /// All paths.
 pub fn router(app: App) -> Router {
     Router::new()
@@ -90,7 +109,24 @@ pub fn router(app: App) -> Router {
         .route("/v1/events/stream", get(stream::stream))
         .route("/v1/proposals/{id}", get(publish::proposal_state))
         .route("/v1/journal", get(replay::export))
+        .route("/v1/models", get(read::models))
+        .route("/v1/models/{model}", get(read::model))
+        .route("/v1/models/{model}/versions", get(read::versions))
+        .route("/v1/models/{model}/versions/{version}", get(read::version))
+        .route("/v1/models/{model}/versions/{version}/lineage", get(read::history::lineage))
+        .route("/v1/models/{model}/channels", get(read::channels))
+        .route("/v1/models/{model}/channels/{channel}", get(read::channel))
+        .route("/v1/models/{model}/aliases", get(read::aliases))
+        .route("/v1/models/{model}/aliases/{alias}", get(read::alias))
+        .route("/v1/models/{model}/deployments", get(read::deployments))
+        .route("/v1/models/{model}/deployments/{id}", get(read::deployment))
+        .route("/v1/models/{model}/drifts", get(read::drifts))
+        .route("/v1/models/{model}/timeline", get(read::history::timeline_of))
+        .route("/v1/timeline", get(read::history::timeline))
+        .route("/v1/channels/{channel}", get(read::holdings))
         .route("/v1/partitions", get(state::partitions))
+        .route("/v1/views", get(views::list))
+        .route("/v1/views/{name}/rebuild", post(views::rebuild))
         .route("/healthz", get(state::healthz))
         .route("/readyz", get(state::readyz))
         .route("/metrics", get(state::metrics))

@@ -4,12 +4,16 @@
 //! happens here. The one error policy: what may pass is tried again with a growing pause; what
 //! cannot pass stops the view until it is rebuilt. No event is ever skipped.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use annals_projections::rebuild::{Rebuilt, Source};
 use annals_projections::{Entry, Error, NAMES, Position, Views};
 use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
 
 use crate::arbiter::door::Door;
 use crate::journal::Journal;
@@ -22,16 +26,19 @@ const BATCH_BYTES: usize = 4 * 1024 * 1024;
 /// How long a view lets events gather before it commits again, unless somebody waits for it: a
 /// transaction per event would take the processor from whoever proposes.
 const GATHER: Duration = Duration::from_millis(10);
+/// How long the views' tasks may take to end.
+const END_MAX: Duration = Duration::from_secs(5);
 /// Pause after a trouble; doubles with each in a row.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// The views, and what follows the journal for them.
 pub struct Runner {
-    views: Arc<Views>,
+    views: Views,
     door: Arc<Door>,
     lines: Vec<Line>,
     stopping: watch::Receiver<bool>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
 /// One view.
@@ -70,7 +77,7 @@ pub struct Progress {
 impl Runner {
     /// Starts a task for each view; they end when `stopping` becomes true.
     #[must_use]
-    pub fn start(views: Arc<Views>, door: Arc<Door>, stopping: watch::Receiver<bool>) -> Arc<Self> {
+    pub fn start(views: Views, door: Arc<Door>, stopping: watch::Receiver<bool>) -> Arc<Self> {
         let partitions = door.journal().partitions() as usize;
         let line = |name: &&'static str| Line {
             name,
@@ -79,12 +86,21 @@ impl Runner {
             again: Notify::new(),
             state: Mutex::default(),
         };
-        let runner = Arc::new(Self { views, door, lines: NAMES.iter().map(line).collect(), stopping });
-        for index in 0..runner.lines.len() {
+        let runner = Arc::new(Self { views, door, lines: NAMES.iter().map(line).collect(), stopping, tasks: Mutex::default() });
+        let task = |index: usize| {
             let runner = Arc::clone(&runner);
-            tokio::spawn(async move { runner.keep_up(&runner.lines[index]).await });
-        }
+            tokio::spawn(async move { runner.keep_up(&runner.lines[index]).await })
+        };
+        *runner.tasks.lock().unwrap_or_else(PoisonError::into_inner) = (0..runner.lines.len()).map(task).collect();
         runner
+    }
+
+    /// Waits until the tasks have ended, so that no transaction is cut off; `stopping` must be true.
+    pub async fn ended(&self) {
+        let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        if tokio::time::timeout(END_MAX, futures_util::future::join_all(tasks)).await.is_err() {
+            tracing::warn!("the views did not end within {} s; they are whole all the same", END_MAX.as_secs());
+        }
     }
 
     /// The views.
@@ -197,7 +213,10 @@ impl Runner {
         line.tell(&marks);
         let mut follower = Follower::new(self.door.journal().clone(), marks, Until::default());
         loop {
+            // in this order: what moves behind the look at the heads wakes us below, and what moved
+            // before it, also while the last entries were applied, is read now
             moved.mark_unchanged();
+            follower.rewind_to(self.door.heads().into_iter().map(|head| head.seq));
             let (returned, entries) = read(follower).await?;
             follower = returned;
             if entries.is_empty() {
@@ -212,7 +231,6 @@ impl Runner {
                     () = tokio::time::sleep(GATHER) => {}
                     () = line.hurry.notified() => {}
                 }
-                follower.rewind_to(self.door.heads().into_iter().map(|head| head.seq));
                 continue;
             }
             line.behind();
@@ -262,7 +280,7 @@ async fn read(mut follower: Follower) -> Result<(Follower, Vec<Entry>), Trouble>
     let read = tokio::task::spawn_blocking(move || {
         let (mut entries, mut bytes) = (Vec::new(), 0);
         while entries.len() < BATCH_MAX && bytes < BATCH_BYTES {
-            let Some(event) = follower.next()? else { break };
+            let Some(event) = follower.next_event()? else { break };
             bytes += event.record.frame().len();
             entries.push(Entry { partition: event.partition, offset: event.offset, record: event.record });
         }
@@ -305,7 +323,7 @@ impl Source for JournalSource {
         };
         let mut entries = Vec::new();
         while entries.len() < max
-            && let Some(event) = follower.next().map_err(|e| e.to_string())?
+            && let Some(event) = follower.next_event().map_err(|e| e.to_string())?
         {
             entries.push(Entry { partition, offset: event.offset, record: event.record });
         }

@@ -2,21 +2,22 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use annals_projections::Views;
 use anyhow::Context;
 use tokio::sync::watch;
 
 use crate::arbiter::door::Door;
+use crate::arbiter::drive::Arbiters;
 use crate::arbiter::snapshot::Directory;
-use crate::arbiter::{Arbiter, Step};
 use crate::config;
 use crate::http::listen::Listener;
-use crate::http::{self, Shared};
+use crate::http::{self, Places, Shared, Viewing};
 use crate::journal::Journal;
 use crate::journal::sqlite::{self, SqliteJournal};
 use crate::metrics::Metrics;
+use crate::runner::Runner;
 
 /// How long requests may take to end once the engine stops.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
@@ -30,40 +31,51 @@ pub async fn run(config: config::Serve) -> anyhow::Result<()> {
     let journal: Arc<dyn Journal> = Arc::new(SqliteJournal::open(&config.data)?);
     let snapshots = Arc::new(Directory::open(&config.data.join("snapshots")).context("the snapshots' directory cannot be made")?);
     let door = Arc::new(Door::new(journal.clone()));
-    let metrics = Arc::new(Metrics::new()?);
     let listener =
         Listener::bind(config.listen).await.with_context(|| format!("cannot listen on {}: choose another --listen", config.listen))?;
     let address = listener.address()?;
+    let mut arbiters = Arbiters::start(&journal, &door, snapshots)?;
     let (stop, stopping) = watch::channel(false);
-    let halt = Arc::new(AtomicBool::new(false));
-    let mut threads = Vec::new();
-    for partition in 0..journal.partitions() {
-        let (journal, door, snapshots, halt) = (journal.clone(), door.clone(), snapshots.clone(), halt.clone());
-        threads.push(std::thread::spawn(move || {
-            let mut arbiter = Arbiter::new(journal, partition, door.listener(partition), snapshots);
-            arbiter.want(true);
-            while !halt.load(Ordering::Relaxed) {
-                match arbiter.step() {
-                    Step::Worked => {}
-                    Step::Idle => arbiter.wait(Duration::from_millis(200)),
-                    Step::Troubled => std::thread::sleep(Duration::from_millis(200)),
-                    Step::Halted => break,
-                }
-            }
-            arbiter.snapshot();
-        }));
-    }
+    let (opened, viewing) = watch::channel(Viewing::Opening);
+    let opening = tokio::spawn(open_views(config.data.clone(), door.clone(), opened, stopping.clone()));
     let data = config.data.clone();
-    let shared = Arc::new(Shared::new(door.clone(), metrics, stopping.clone(), Box::new(move || journal_bytes(&data))));
+    let shared = Arc::new(Shared {
+        door,
+        metrics: Arc::new(Metrics::new()?),
+        journal_bytes: Box::new(move || journal_bytes(&data)),
+        counts: arbiters.counts(),
+        viewing: viewing.clone(),
+        stopping,
+        places: Places::default(),
+    });
     tracing::info!(journal = journal.id(), partitions = journal.partitions(), data = %config.data.display(), "serving");
     say(&format!("annals listens on http://{address}"));
     serve_until_told(listener, http::router(shared), stop).await?;
-    halt.store(true, Ordering::Relaxed);
-    for thread in threads {
-        let _ = thread.join();
+    opening.await?;
+    // the journal first: what was accepted must be safe even if a view takes its time
+    tokio::task::spawn_blocking(move || arbiters.stop()).await?;
+    let viewing = viewing.borrow().clone();
+    if let Viewing::Open(runner) = viewing {
+        runner.ended().await;
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Opens the views beside the door, which takes proposals without them. A failure is told by
+/// `/readyz` and by every read, and does not endanger the journal.
+async fn open_views(data: PathBuf, door: Arc<Door>, opened: watch::Sender<Viewing>, stopping: watch::Receiver<bool>) {
+    let (handle, journal) = (tokio::runtime::Handle::current(), door.journal().clone());
+    // on a thread of its own: making the tables keeps a processor busy for a moment
+    let views = tokio::task::spawn_blocking(move || handle.block_on(Views::open(&data, journal.id())));
+    let viewing = match views.await.map_err(|e| e.to_string()).and_then(|views| views.map_err(|e| e.to_string())) {
+        Ok(views) => Viewing::Open(Runner::start(views, door, stopping)),
+        Err(e) => {
+            tracing::error!("the views cannot be opened: {e}");
+            Viewing::Failed(e)
+        }
+    };
+    opened.send_replace(viewing);
 }
 
 /// Nobody is asked who they are, so nobody else may reach us unless somebody says so.

@@ -23,7 +23,7 @@ pub const ATTRIBUTE_BYTES_MAX: usize = 1024;
 /// Most extension attributes.
 pub const EXTENSIONS_MAX: usize = 32;
 /// Attributes that only the engine writes.
-const ENGINE: [&str; 9] = ["seq", "modelseq", "src", "recordedtime", "rules", "prevhash", "hash", "contentdigest", "policy"];
+const ENGINE: [&str; 10] = ["seq", "modelseq", "src", "recordedtime", "rules", "prevhash", "hash", "contentdigest", "policy", "position"];
 /// What is no attribute: in structured mode it would be taken for the payload (CloudEvents 1.0.2, section 3).
 const PAYLOAD: &str = "data";
 

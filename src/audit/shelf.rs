@@ -80,7 +80,7 @@ impl Shelf {
         let places = self.lines[partition as usize].iter().skip(begin).take(max);
         let located = (from..).zip(places).map(|(offset, place)| {
             file.seek(SeekFrom::Start(*place)).map_err(unavailable)?;
-            read_line(&mut *file, &mut text).map_err(unavailable)?;
+            read_line(&mut file, &mut text).map_err(unavailable)?;
             let line: Line<'_> = serde_json::from_str(&text).map_err(|e| ReadError::Corrupt(format!("the line at byte {place}: {e}")))?;
             let record = line.record();
             if record.hash().to_string() != line.hash {

@@ -121,7 +121,19 @@ impl Client {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let response = request.call().map_err(|e| self.unavailable(self.no_answer(e)))?;
+        self.body(request.call())
+    }
+
+    /// Asks for something long to be done, and returns what is said of it as it comes.
+    ///
+    /// # Errors
+    /// [`Failure`] in the words of the engine.
+    pub fn post_stream(&self, path: &Path) -> Result<Box<dyn Read>, Failure> {
+        self.body(self.agent.post(self.address(path)).send_empty())
+    }
+
+    fn body(&self, response: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Result<Box<dyn Read>, Failure> {
+        let response = response.map_err(|e| self.unavailable(self.no_answer(e)))?;
         if response.status().as_u16() < 300 {
             return Ok(Box::new(response.into_body().into_reader()));
         }
@@ -221,17 +233,27 @@ struct Violation {
     message: String,
 }
 
+impl Answer {
+    /// What was wrong, and what to do about it.
+    pub fn wrong(&self) -> (String, String) {
+        let problem: Problem = Problem::deserialize(&self.body).unwrap_or_default();
+        let what = [&problem.detail, &problem.title].into_iter().find(|text| !text.is_empty());
+        let what = what.map_or_else(|| format!("the engine answered with status {}", self.status), |text| printable(text));
+        (what, printable(&problem.remedy))
+    }
+}
+
 /// A problem in words: what was wrong, what to do, what would be allowed.
 pub fn explain(answer: &Answer) -> String {
     let problem: Problem = Problem::deserialize(&answer.body).unwrap_or_default();
-    let what = [&problem.detail, &problem.title].into_iter().find(|text| !text.is_empty());
-    let mut lines = vec![what.map_or_else(|| format!("the engine answered with status {}", answer.status), |text| printable(text))];
+    let (what, remedy) = answer.wrong();
+    let mut lines = vec![what];
     for violation in &problem.violations {
         let field = if violation.field.is_empty() { "the data" } else { &violation.field };
         lines.push(format!("  {}: {}", printable(field), printable(&violation.message)));
     }
-    if !problem.remedy.is_empty() {
-        lines.push(format!("what to do: {}", printable(&problem.remedy)));
+    if !remedy.is_empty() {
+        lines.push(format!("what to do: {remedy}"));
     }
     if !problem.allowed.is_empty() {
         lines.push(format!("allowed now: {}", printable(&problem.allowed.join(", "))));
@@ -267,6 +289,11 @@ impl Path {
         self
     }
 
+    /// Whether the query has this parameter.
+    pub fn has(&self, name: &str) -> bool {
+        self.0.split(['?', '&']).skip(1).any(|pair| pair.split('=').next() == Some(name))
+    }
+
     /// Adds a parameter, if there is one.
     #[must_use]
     pub fn maybe(self, name: &str, value: Option<&str>) -> Self {
@@ -296,6 +323,7 @@ mod tests {
         let path =
             Path::new(&["v1", "models", "grün/1 a"]).with("as_of", "2026-03-01T12:00:00+01:00").maybe("x", None).maybe("y", Some("&"));
         assert_eq!(path.0, "/v1/models/gr%C3%BCn%2F1%20a?as_of=2026-03-01T12%3A00%3A00%2B01%3A00&y=%26");
+        assert!(path.has("as_of") && path.has("y") && !path.has("x"));
     }
 
     #[test]

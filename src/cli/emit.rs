@@ -100,8 +100,8 @@ fn compose(args: &Emit, id: &str, data: &str) -> Result<String, Failure> {
 /// Sends it until the engine says yes, no, or later. An id is applied once, so sending again is safe.
 fn send(client: &Client, args: &Emit, event: &str) -> Result<Answer, NoAnswer> {
     let path = Path::new(&["v1", "events"]);
-    let prefer = if args.no_wait { "respond-async" } else { "wait=5" };
-    let headers = [("content-type", "application/cloudevents+json"), ("prefer", prefer)];
+    let mut headers = vec![("content-type", "application/cloudevents+json")];
+    headers.extend(args.no_wait.then_some(("prefer", "respond-async")));
     let mut pause = PAUSE;
     let mut may_have_landed = None;
     for left in (0..TRIES_MAX).rev() {

@@ -9,7 +9,7 @@ use anyhow::{Context, anyhow};
 use serde_json::json;
 
 use super::client::{Client, Path};
-use super::output::{Output, printable, say};
+use super::output::{Output, counted, printable, say};
 use super::progress::Progress;
 use super::replay::copy_lines;
 use super::{Exit, Failure};
@@ -17,7 +17,7 @@ use crate::audit::bundle::{self, Trailer};
 use crate::audit::verify::{self, Report};
 use crate::config::{Backup, Export, Verify};
 use crate::journal::Journal;
-use crate::journal::sqlite::{SqliteJournal, backup as copy};
+use crate::journal::sqlite::{self, SqliteJournal};
 
 /// Opens the journal of a directory for reading; an engine may run on it.
 ///
@@ -44,7 +44,12 @@ pub fn export(args: &Export, out: &mut Output) -> Result<Exit, Failure> {
     if args.remote.json {
         out.json(&json!({"file": args.file, "records": trailer.records, "end": trailer.end}))?;
     } else {
-        out.line(&format!("{}: {} records of {} partitions", args.file.display(), trailer.records, trailer.end.len()))?;
+        out.line(&format!(
+            "{}: {} of {}",
+            args.file.display(),
+            counted(trailer.records, "record"),
+            counted(trailer.end.len() as u64, "partition")
+        ))?;
     }
     Ok(Exit::Done)
 }
@@ -167,14 +172,19 @@ fn check(input: &mut dyn BufRead, bytes: Option<u64>) -> anyhow::Result<Report> 
 pub fn describe(report: &Report) -> Vec<String> {
     let mut lines = Vec::new();
     match &report.finding {
-        None => lines.push(format!("whole: {} records of {} models in {} partitions", report.records, report.models, report.partitions)),
+        None => lines.push(format!(
+            "whole: {} of {} in {}",
+            counted(report.records, "record"),
+            counted(report.models as u64, "model"),
+            counted(report.partitions.into(), "partition")
+        )),
         Some(finding) => {
             let mut place = Vec::new();
             place.extend(finding.partition.map(|p| format!("partition {p}")));
             place.extend(finding.seq.map(|s| format!("seq {s}")));
             place.extend(finding.line.map(|l| format!("line {l}")));
             lines.push(format!("NOT WHOLE: {}: {}", place.join(", "), printable(&finding.message)));
-            lines.push(format!("{} records before it are good", report.records));
+            lines.push(format!("good before it: {}", counted(report.records, "record")));
         }
     }
     lines.push(format!("journal {}", printable(&report.journal)));
@@ -191,7 +201,7 @@ pub fn describe(report: &Report) -> Vec<String> {
 /// [`Failure`]; there is no journal in the target then.
 pub fn backup(args: &Backup, out: &mut Output) -> Result<Exit, Failure> {
     let progress = Progress::records("copying pages", Some(0));
-    let copied = copy::backup(&args.data, &args.target, &mut |done, all| progress.set(done, all));
+    let copied = sqlite::backup(&args.data, &args.target, &mut |done, all| progress.set(done, all));
     progress.finish();
     copied.map_err(|e| anyhow!(e))?;
     if args.json {
@@ -243,6 +253,56 @@ mod tests {
         let args = Export { file: file.clone(), data: Some(dir.path().join("nothing")), remote };
         assert_eq!(export(&args, &mut Output::stdout()).unwrap_err().code(), 1);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    /// A directory with a few hundred events, closed again.
+    fn directory() -> tempfile::TempDir {
+        use crate::journal::Batch;
+        use annals_events::{kind::Kind, ledger::Ledger, names::partition_of, proposal::Proposal, time::Timestamp};
+        let dir = tempfile::tempdir().unwrap();
+        let journal = SqliteJournal::open(dir.path()).unwrap();
+        let partition = partition_of("default/iris", journal.partitions());
+        let mut ledger = Ledger::new(partition);
+        ledger.apply(&journal.records(partition, 0, 1).unwrap().items[0].record).unwrap();
+        let mut claim = journal.claim(partition).unwrap();
+        for n in 0..300 {
+            let (kind, data) = match n {
+                0 => (Kind::ModelCreated, "{}"),
+                _ => (Kind::ModelMeasured, r#"{"metric":"accuracy","value":0.97,"reason":"measured once more, as every hour"}"#),
+            };
+            let attributes =
+                [("specversion", "1.0"), ("id", &n.to_string()), ("source", "/t"), ("type", kind.name()), ("subject", "default/iris")];
+            let attributes = attributes.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+            let proposal = Proposal::from_parts(attributes, data.into(), None).unwrap();
+            let (verdict, record) = ledger.overlay().judge(n, Timestamp(i64::MAX / 4_000_000), &proposal.to_submission());
+            let record = record.unwrap_or_else(|| panic!("{verdict:?}"));
+            ledger.apply(&record).unwrap();
+            claim.append(Batch { records: vec![record], verdicts: Vec::new() }).unwrap();
+            claim.commit().unwrap();
+        }
+        dir
+    }
+
+    #[test]
+    fn a_damaged_page_is_a_clear_failure_wherever_it_is() {
+        let whole = directory();
+        assert_eq!(verify_directory(whole.path()).unwrap().records, 12 + 300);
+        let file = whole.path().join(sqlite::FILE);
+        let bytes = fs::read(&file).unwrap();
+        let mut noticed = 0;
+        for page in (0..bytes.len()).step_by(4096) {
+            let mut damaged = bytes.clone();
+            damaged[page..(page + 4096).min(bytes.len())].fill(0xa5);
+            fs::write(&file, damaged).unwrap();
+            let said = match verify_directory(whole.path()) {
+                Ok(report) if report.ok => continue, // nothing of the journal was in that page
+                Ok(report) => report.finding.unwrap().message,
+                Err(failure) => failure.to_string(),
+            };
+            noticed += 1;
+            assert!(said.contains("backup") || said.contains("choose"), "page at {page}: {said}");
+        }
+        assert!(noticed > bytes.len() / 4096 / 2, "{noticed} of {} pages", bytes.len() / 4096);
     }
 
     #[test]

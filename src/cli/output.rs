@@ -98,6 +98,11 @@ pub fn plain(value: &Value) -> String {
     }
 }
 
+/// `1 record`, `2 records`.
+pub fn counted(n: u64, what: &str) -> String {
+    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
+}
+
 /// What others wrote must not steer a terminal.
 pub fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()

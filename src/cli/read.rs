@@ -176,9 +176,6 @@ fn event_line(item: &Value, with_key: bool) -> String {
         line += &format!("  {}", of("key").unwrap_or_default());
     }
     line += &format!("  {}: {}", of("actor").unwrap_or_default(), of("summary").or_else(|| of("kind")).unwrap_or_default());
-    if let Some(code) = of("refused") {
-        line += &format!("  [refused: {code}]");
-    }
     if let Some(reason) = of("reason") {
         line += &format!("  ({reason})");
     }
@@ -208,20 +205,25 @@ pub fn at(args: &At, out: &mut Output) -> Result<Exit, Failure> {
             &found.iter().map(|item| row(item, CHANNEL)).collect::<Vec<_>>(),
         )?;
         if found.is_empty() {
-            say("the channels held nothing then");
+            out.line("the channels held nothing then")?;
         }
-        tell_settled(&answer);
+        if let Some(words) = settled_words(&answer) {
+            out.line(words)?;
+        }
     }
     Ok(Exit::Done)
 }
 
-/// Says whether later events can still change the answer.
-fn tell_settled(answer: &Value) {
-    match answer.get("settled").and_then(Value::as_bool) {
-        Some(true) => say("settled: nothing that is recorded later can change this answer"),
-        Some(false) => say("not settled yet: events up to that time may still be judged; ask again"),
-        None => {}
-    }
+/// Says whether later events can still change the answer: without that it is not one.
+fn settled_words(answer: &Value) -> Option<&'static str> {
+    Some(match is_settled(answer)? {
+        true => "settled: nothing that is recorded later can change this answer",
+        false => "not settled yet: what was proposed until then may still be judged; ask again",
+    })
+}
+
+fn is_settled(answer: &Value) -> Option<bool> {
+    answer.pointer("/as_of/settled").and_then(Value::as_bool)
 }
 
 fn every_channel(client: &Client, when: &impl Fn(Path) -> Path) -> Result<Value, Failure> {
@@ -230,15 +232,15 @@ fn every_channel(client: &Client, when: &impl Fn(Path) -> Path) -> Result<Value,
     let mut settled = true;
     for channel in CHANNELS {
         let answer = all_pages(client, &when(Path::new(&["v1", "channels", channel])))?;
-        settled &= answer.get("settled").and_then(Value::as_bool).unwrap_or(true);
+        settled &= is_settled(&answer).unwrap_or(true);
         found.extend(items(&answer).iter().cloned());
         if let Value::Object(members) = answer {
             rest = members;
         }
     }
     rest.insert("items".into(), found.into());
-    if rest.contains_key("settled") {
-        rest.insert("settled".into(), settled.into());
+    if let Some(as_of) = rest.get_mut("as_of").and_then(Value::as_object_mut) {
+        as_of.insert("settled".into(), settled.into());
     }
     Ok(rest.into())
 }
@@ -259,7 +261,9 @@ fn for_each_page(client: &Client, path: &Path, take: &mut dyn FnMut(&Value) -> R
     loop {
         take(&page)?;
         let Some(next) = page.get("next").and_then(Value::as_str).map(str::to_owned) else { return Ok(()) };
-        page = client.get(&path.clone().with("after", &next))?;
+        // the next pages are asked as of the first one's positions, so that nothing moves between them
+        let position = page.get("position").and_then(Value::as_str).filter(|p| !p.is_empty() && !path.has("as_of"));
+        page = client.get(&path.clone().maybe("as_of", position).with("after", &next))?;
     }
 }
 
@@ -322,6 +326,14 @@ mod tests {
         let refused =
             json!({"partition": 3, "seq": 17, "recorded": "T", "actor": "ada", "kind": "version.promoted", "refused": "no-change"});
         assert_eq!(event_line(&refused, false), "T  3:17     ada: version.promoted  [refused: no-change]");
+    }
+
+    #[test]
+    fn an_answer_about_the_past_says_whether_it_can_still_change() {
+        let words = |settled: Value| settled_words(&json!({"as_of": {"settled": settled}}));
+        assert!(words(true.into()).unwrap().starts_with("settled"));
+        assert!(words(false.into()).unwrap().starts_with("not settled"));
+        assert_eq!(settled_words(&json!({})), None);
     }
 
     #[test]

@@ -15,10 +15,10 @@ use crate::audit::shelf::Shelf;
 use crate::config::ask::Replay;
 use crate::http::cloudevent;
 use crate::http::filter::Filter;
-use crate::http::follow::{Follower, Until};
 use crate::http::position::Moment;
 use crate::http::problem::Problem;
 use crate::journal::Journal;
+use crate::journal::follow::{Follower, Mark, Until};
 
 /// Runs the command.
 ///
@@ -83,9 +83,15 @@ fn local(args: &Replay, journal: Arc<dyn Journal>, out: &mut Output) -> Result<E
     let moment = args.until.as_deref().map(|until| Moment::parse(until, partitions)).transpose().map_err(usage)?;
     let ends: Vec<u64> = (0..partitions).map(|p| journal.end(p)).collect::<Result<_, _>>().map_err(anyhow::Error::from)?;
     let progress = Progress::records("replaying", Some(ends.iter().sum()));
-    let mut follower = Follower::beginning(journal, Until { moment, ends });
+    let (time, positions) = match moment {
+        Some(Moment::Time(time)) => (Some(time), None),
+        Some(Moment::Positions(positions)) => (None, Some(positions.0)),
+        None => (None, None),
+    };
+    let marks = vec![Mark::default(); partitions as usize];
+    let mut follower = Follower::new(journal, marks, Until { time, positions, ends });
     let mut line = Vec::new();
-    while let Some(event) = follower.next().map_err(anyhow::Error::from)? {
+    while let Some(event) = follower.next_event().map_err(anyhow::Error::from)? {
         progress.add(1);
         let corrupt = |e| anyhow!("partition {}, seq {}: {e}; `annals audit verify` tells more", event.partition, event.seq);
         if filter.wants(&event.record.view().map_err(corrupt)?) {

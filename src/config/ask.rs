@@ -47,7 +47,7 @@ pub struct Emit {
     /// A CloudEvents attribute of your own, such as correlationid=42; may be repeated
     #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
     pub attribute: Vec<(String, String)>,
-    /// Do not wait for the verdict
+    /// Do not wait for the verdict: `annals get --proposal ID` tells it later
     #[arg(long)]
     pub no_wait: bool,
     /// In which workspace.

@@ -215,7 +215,7 @@ mod tests {
             ("ce-actor", "\"a \\\"b\\\"\""),
             ("if-match", "\"3\""),
         ]);
-        let proposal = binary(&given, br#"{"name":"x"}"#);
+        let proposal = binary(&given, b"{}");
         let proposal = proposal.unwrap_or_else(|refusal| panic!("{refusal:?}"));
         assert_eq!(proposal.key.as_str(), "default/été");
         assert_eq!(proposal.actor.as_deref(), Some("a \"b\""));

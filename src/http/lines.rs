@@ -54,7 +54,8 @@ impl Sink {
 /// # Errors
 /// 503 when all are taken.
 pub fn permit(app: &App) -> Result<OwnedSemaphorePermit, Problem> {
-    app.long_reads
+    app.places
+        .long_reads
         .clone()
         .try_acquire_owned()
         .map_err(|_| Problem::unavailable("busy", "too many long answers are being sent already", "try again when one of them has ended"))

@@ -11,12 +11,15 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 
 /// Most connections at once; more wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 4_096;
 /// A peer that takes no byte for so long, while there are some for it, is disconnected.
 const STALL_MAX: Duration = Duration::from_secs(20);
+/// A connection on which nothing came or went for so long is closed: it holds one of the places.
+/// Longer than any answer keeps silent.
+const IDLE_MAX: Duration = Duration::from_secs(90);
 /// Pause after the kernel had no socket for us.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
@@ -56,7 +59,16 @@ impl axum::serve::Listener for Listener {
                     if let Err(e) = stream.set_nodelay(true) {
                         tracing::debug!("no TCP_NODELAY: {e}");
                     }
-                    return (Connection { stream, stalled: None, _place: place }, peer);
+                    return (
+                        Connection {
+                            stream,
+                            stalled: None,
+                            idle: Box::pin(tokio::time::sleep(IDLE_MAX)),
+                            active: Instant::now(),
+                            _place: place,
+                        },
+                        peer,
+                    );
                 }
                 Err(e) => {
                     tracing::warn!("a connection could not be accepted: {e}");
@@ -71,16 +83,19 @@ impl axum::serve::Listener for Listener {
     }
 }
 
-/// A connection whose writes fail when the peer takes nothing.
+/// A connection whose writes fail when the peer takes nothing, and whose reads fail when it is idle.
 pub struct Connection {
     stream: TcpStream,
     stalled: Option<Pin<Box<Sleep>>>,
+    idle: Pin<Box<Sleep>>,
+    active: Instant,
     _place: OwnedSemaphorePermit,
 }
 
 impl Connection {
     fn watch<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
+            self.active = Instant::now();
             self.stalled = None;
             return written;
         }
@@ -94,7 +109,20 @@ impl Connection {
 
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if read.is_ready() {
+            self.active = Instant::now();
+            return read;
+        }
+        // the timer is only moved when it fires, not with every byte
+        while self.idle.as_mut().poll(cx).is_ready() {
+            let end = self.active + IDLE_MAX;
+            if end <= Instant::now() {
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the connection is idle")));
+            }
+            self.idle.as_mut().reset(end);
+        }
+        Poll::Pending
     }
 }
 

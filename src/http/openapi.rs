@@ -7,7 +7,7 @@ use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use utoipa::OpenApi;
 
-use super::{publish, replay, state, stream};
+use super::{publish, read, replay, state, stream, views};
 
 /// The description.
 #[derive(OpenApi)]
@@ -25,6 +25,10 @@ use super::{publish, replay, state, stream};
     ),
     paths(
         publish::publish, publish::proposal_state, replay::replay, replay::export, stream::stream,
+        read::models, read::model, read::versions, read::version, read::history::lineage,
+        read::channels, read::channel, read::aliases, read::alias, read::deployments, read::deployment, read::drifts,
+        read::history::timeline_of, read::history::timeline, read::holdings,
+        views::list, views::rebuild,
         state::healthz, state::readyz, state::metrics, state::partitions, document,
     ),
 )]

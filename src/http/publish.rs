@@ -83,7 +83,10 @@ pub struct Results {
 /// content may be sent again at any time: it is never applied twice.
 #[utoipa::path(
     post, path = "/v1/events", tag = "events",
-    params(("If-Match" = Option<String>, Header, description = "the model's sequence that you have seen, such as `\"17\"`; `*` refuses to create a model")),
+    params(
+        ("If-Match" = Option<String>, Header, description = "the model's sequence that you have seen, such as `\"17\"`; `*` refuses to create a model"),
+        ("Prefer" = Option<String>, Header, description = "`respond-async`: do not wait for the verdict of a single event (RFC 7240)"),
+    ),
     request_body(
         description = "a CloudEvent in structured or binary mode, or a batch",
         content((Object = "application/cloudevents+json"), (Vec<Object> = "application/cloudevents-batch+json"), (Object = "application/json")),
@@ -119,9 +122,15 @@ pub async fn publish(State(app): State<App>, request: Request<Body>) -> Result<R
         Mode::Structured | Mode::Batch => cloudevent::structured(&parts.headers, &body),
     };
     let proposal = proposal.inspect_err(|_| app.metrics.proposal("malformed"))?;
-    let result = app.door.submit(&proposal, SETTLE_MAX).await;
+    let result = app.door.submit(&proposal, wait_max(&parts.headers)).await;
     app.metrics.settled(started.elapsed());
     Ok(settled(&app, &proposal, result)?.into_response())
+}
+
+/// `Prefer: respond-async` (RFC 7240, section 4.1): who sends it asks for the verdict later.
+fn wait_max(headers: &HeaderMap) -> Duration {
+    let preferences = headers.get_all("prefer").iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split([',', ';']));
+    if preferences.into_iter().any(|p| p.trim().eq_ignore_ascii_case("respond-async")) { Duration::ZERO } else { SETTLE_MAX }
 }
 
 /// The two bodies of a 200.
@@ -244,6 +253,7 @@ async fn publish_batch(app: &App, headers: &HeaderMap, body: Body, started: Inst
         ));
     }
     let _place = app
+        .places
         .batches
         .acquire()
         .await

@@ -97,7 +97,7 @@ pub async fn replay(State(app): State<App>, Query(asked): Query<Replay>) -> Resu
     let mut response = lines::ndjson(permit, "a replay", move |sink| {
         let mut sent = 0;
         while sent < limit
-            && let Some(event) = follower.next().map_err(|e| e.to_string())?
+            && let Some(event) = follower.next_event().map_err(|e| e.to_string())?
         {
             let view = event.record.view().map_err(|e| e.to_string())?;
             if since.has(&event) && filter.wants(&view) {

@@ -1,12 +1,14 @@
 //! How the engine is: alive, ready, its partitions, its metrics.
 
+use std::sync::PoisonError;
+
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use super::App;
 use super::problem::Problem;
+use super::{App, Viewing};
 use crate::arbiter::Status;
 use crate::arbiter::door::Head;
 use crate::metrics::{CONTENT_TYPE, state_name};
@@ -61,7 +63,14 @@ pub async fn healthz() -> &'static str {
     responses((status = 200, description = "ready", body = Readiness), (status = 503, description = "not ready; the reasons say why", body = Readiness)),
 )]
 pub async fn readyz(State(app): State<App>) -> Response {
-    let reasons: Vec<_> = app.door.heads().iter().filter_map(not_ready).collect();
+    let mut reasons: Vec<_> = app.door.heads().iter().filter_map(not_ready).collect();
+    match &*app.viewing.borrow() {
+        Viewing::Opening => reasons.push("the views are not open yet".into()),
+        Viewing::Failed(reason) => reasons.push(format!("the views cannot be opened: {reason}")),
+        Viewing::Open(runner) => {
+            reasons.extend(runner.progress().into_iter().filter_map(|view| Some(format!("the view `{}`: {}", view.name, view.trouble?))))
+        }
+    }
     let ready = reasons.is_empty();
     let mut response = super::json(&Readiness { ready, reasons });
     if !ready {
@@ -104,6 +113,15 @@ pub async fn partitions(State(app): State<App>) -> Response {
 pub async fn metrics(State(app): State<App>) -> Result<Response, Problem> {
     for head in app.door.heads() {
         app.metrics.partition(head.partition, &head.status, head.seq.unwrap_or(0), head.models);
+    }
+    for (partition, counts) in (0..).zip(app.counts.iter()) {
+        app.metrics.counts(partition, *counts.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+    if let Viewing::Open(runner) = &*app.viewing.borrow() {
+        for view in runner.progress() {
+            let seqs: Vec<_> = (0..).zip(&view.seqs).filter_map(|(p, seq)| Some((p, (*seq)?))).collect();
+            app.metrics.view(view.name, view.trouble.is_none(), &seqs, view.lag_events, view.stale);
+        }
     }
     app.metrics.journal_bytes((app.journal_bytes)());
     let text = app.metrics.render().map_err(|e| Problem::internal(format!("the metrics cannot be written: {e}")))?;

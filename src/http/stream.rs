@@ -69,7 +69,7 @@ pub struct Subscription {
     ),
 )]
 pub async fn stream(State(app): State<App>, headers: HeaderMap, Query(asked): Query<Subscription>) -> Result<Response, Problem> {
-    let permit = app.subscribers.clone().try_acquire_owned();
+    let permit = app.places.subscribers.clone().try_acquire_owned();
     let permit = permit.map_err(|_| Problem::unavailable("busy", "there are too many subscribers", "try again later"))?;
     let filter = Filter::new(asked.kinds.as_deref(), asked.workspace, asked.model, asked.channel)?;
     let last = match headers.get("last-event-id") {
@@ -237,7 +237,7 @@ impl Live {
 fn read_block(follower: &mut Follower, filter: &Filter) -> Result<(Vec<u8>, bool), FollowError> {
     let mut bytes = Vec::new();
     for _ in 0..SCAN_MAX {
-        let Some(event) = follower.next()? else { return Ok((bytes, true)) };
+        let Some(event) = follower.next_event()? else { return Ok((bytes, true)) };
         let corrupt = |e: annals_events::record::Corrupt| FollowError::Halt { partition: event.partition, reason: e.to_string() };
         if filter.wants(&event.record.view().map_err(corrupt)?) {
             message(follower, event.partition, &event.record, &mut bytes).map_err(corrupt)?;

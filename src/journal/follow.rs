@@ -171,7 +171,7 @@ impl Follower {
     /// As [`Follower::rewind`], but only for partitions that are known to have this `seq` or more.
     pub fn rewind_to(&mut self, seqs: impl IntoIterator<Item = Option<u64>>) {
         for ((lane, mark), seq) in self.lanes.iter_mut().zip(&self.marks).zip(seqs) {
-            if seq.is_some_and(|seq| seq >= mark.seq) && lane.buffer.is_empty() {
+            if lane.done && lane.buffer.is_empty() && seq.is_some_and(|seq| seq >= mark.seq) {
                 *lane = Lane::behind(mark);
             }
         }
@@ -181,7 +181,7 @@ impl Follower {
     ///
     /// # Errors
     /// [`FollowError`].
-    pub fn next(&mut self) -> Result<Option<Accepted>, FollowError> {
+    pub fn next_event(&mut self) -> Result<Option<Accepted>, FollowError> {
         for partition in 0..self.lanes.len() {
             self.fill(partition)?;
         }

@@ -32,7 +32,7 @@ struct Lines<'a> {
 
 impl Lines<'_> {
     /// The next line without its line feed; `None` at the end.
-    fn next(&mut self) -> Result<Option<&[u8]>, io::Error> {
+    fn advance(&mut self) -> Result<Option<&[u8]>, io::Error> {
         self.text.clear();
         let read = Read::take(&mut *self.input, LINE_BYTES_MAX).read_until(b'\n', &mut self.text)?;
         if read == 0 {
@@ -49,7 +49,7 @@ fn at_line(what: What, line: u64, message: impl Into<String>) -> Finding {
 }
 
 fn read_head(lines: &mut Lines<'_>) -> Result<Result<Head, Finding>, io::Error> {
-    let Some(text) = lines.next()? else {
+    let Some(text) = lines.advance()? else {
         return Ok(Err(at_line(What::Truncated, 1, "the file is empty")));
     };
     Ok(match serde_json::from_slice::<Head>(text) {
@@ -77,7 +77,7 @@ impl Bundle {
     fn read(&mut self, lines: &mut Lines<'_>) -> Result<Option<Finding>, io::Error> {
         loop {
             let number = lines.number + 1;
-            let Some(text) = lines.next()? else { return Ok(Some(self.cut_short(number))) };
+            let Some(text) = lines.advance()? else { return Ok(Some(self.cut_short(number))) };
             if text.starts_with(b"{\"end\":") {
                 return self.end(lines, number);
             }
@@ -172,7 +172,7 @@ impl Bundle {
         if let Some(finding) = self.compare(&trailer, number) {
             return Ok(Some(finding));
         }
-        let behind = lines.next()?.is_some();
+        let behind = lines.advance()?.is_some();
         Ok(behind.then(|| at_line(What::Inserted, number + 1, "there is something behind the last line of the export")))
     }
 
@@ -224,7 +224,7 @@ enum Bad {
 fn find(lines: &mut Lines<'_>, mut fits: impl FnMut(&Line<'_>) -> bool) -> Result<Option<u64>, io::Error> {
     loop {
         let number = lines.number + 1;
-        let Some(text) = lines.next()? else { return Ok(None) };
+        let Some(text) = lines.advance()? else { return Ok(None) };
         if serde_json::from_slice::<Line<'_>>(text).is_ok_and(|line| fits(&line)) {
             return Ok(Some(number));
         }
