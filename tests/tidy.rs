@@ -138,6 +138,8 @@ fn a_wrong_edge_between_rooms_is_found() {
     breaks("src/http/read.rs", "use crate::{journal::Journal, arbiter::{Arbiter}};", "edge");
     breaks("src/http/read.rs", "use crate::arbiter::{door::Door, Arbiter};", "edge");
     breaks("src/journal/sqlite.rs", "fn f() { crate::arbiter::step() }", "edge");
+    breaks("src/cli/read.rs", "use crate::http::publish::Receipt;", "edge");
+    breaks("src/journal/follow.rs", "use crate::http::filter::Filter;", "edge");
     breaks("src/main.rs", "fn main() { annals::serve::run() }", "edge");
     assert_eq!(broken("src/stuff.rs", "//! A file of a test.\n"), [("edge", "src/stuff.rs:1".into())]);
     keeps(

@@ -20,7 +20,7 @@ from engine import Failure, end_on_signals, say, serving, stop
 
 ACCURACY_MIN = 0.90
 HERE = Path(__file__).resolve().parent
-TARGET = {"platform": "local", "name": "iris-scorer"}
+TARGET = {"platform": "local", "cluster": "this-machine", "namespace": "default", "name": "iris-scorer"}
 DRIFT = "iris-accuracy-1"
 
 
