@@ -29,12 +29,26 @@ pub fn run() {
     ours.sort_unstable();
     bare.sort_unstable();
     let (p50, reference) = (quantile(&ours, 0.5), quantile(&bare, 0.5));
-    figure("accept p50, one HTTP client / one single-row SQLite commit", &format!("{p50:.0} us"), &format!("{reference:.0} us"), p50 / reference, "<= 2", p50 / reference <= 2.0);
+    figure(
+        "accept p50, one HTTP client / one single-row SQLite commit",
+        &format!("{p50:.0} us"),
+        &format!("{reference:.0} us"),
+        p50 / reference,
+        "<= 2",
+        p50 / reference <= 2.0,
+    );
     println!("       accept p99 {:.0} us, commit p99 {:.0} us", quantile(&ours, 0.99), quantile(&bare, 0.99));
     let rate = rates.iter().map(|((rate, _), _)| rate).sum::<f64>() / ROUNDS as f64;
     let bare_rate = rates.iter().map(|(_, bare)| bare).sum::<f64>() / ROUNDS as f64;
     let p99 = rates.iter().map(|((_, p99), _)| *p99).fold(0.0, f64::max);
-    figure("accepts per second, 32 HTTP clients / single-row commits per second", &format!("{rate:.0}/s"), &format!("{bare_rate:.0}/s"), rate / bare_rate, ">= 5", rate / bare_rate >= 5.0);
+    figure(
+        "accepts per second, 32 HTTP clients / single-row commits per second",
+        &format!("{rate:.0}/s"),
+        &format!("{bare_rate:.0}/s"),
+        rate / bare_rate,
+        ">= 5",
+        rate / bare_rate >= 5.0,
+    );
     println!("       p99 with 32 clients: {p99:.0} us");
     engine.stop();
     std::fs::remove_dir_all(dir).unwrap();

@@ -76,7 +76,9 @@ impl Client {
         self.sent += 1;
         let request = format!(
             "POST /v1/events HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\nce-specversion: 1.0\r\nce-id: {}\r\nce-source: /bench/{}\r\nce-type: dev.annals.{kind}.v1\r\nce-subject: {subject}\r\ncontent-length: {}\r\n\r\n{data}",
-            self.sent, self.source, data.len()
+            self.sent,
+            self.source,
+            data.len()
         );
         self.stream.write_all(request.as_bytes()).unwrap();
         self.response()

@@ -48,12 +48,15 @@ pub fn records(models: u64) -> Vec<Record> {
                 (Kind::ModelMeasured, Some(1), crate::client::MEASURED),
             ];
             for (kind, version, data) in events {
-                let (verdict, record) = overlay.judge(src, Timestamp(1_772_366_400_000 + src as i64), &submission(kind, &model, version, src, data));
+                let (verdict, record) =
+                    overlay.judge(src, Timestamp(1_772_366_400_000 + src as i64), &submission(kind, &model, version, src, data));
                 batch.push(record.unwrap_or_else(|| panic!("{verdict:?}")));
                 src += 1;
             }
         }
-        batch.iter().for_each(|r| drop(ledger.apply(r).unwrap()));
+        for record in &batch {
+            ledger.apply(record).unwrap();
+        }
         records.extend(batch);
     }
     records

@@ -5,7 +5,6 @@ mod accept;
 mod client;
 mod fold;
 mod journal;
-mod rebuild;
 mod scale;
 mod sqlite;
 
@@ -23,7 +22,10 @@ pub fn bench_dir(name: &str) -> PathBuf {
 
 /// Prints one figure: what it is, ours, the reference, the ratio and what it must reach.
 pub fn figure(what: &str, ours: &str, reference: &str, ratio: f64, goal: &str, reached: bool) {
-    println!("{} {what}\n       ours {ours}; reference {reference}; ratio {ratio:.2} (goal {goal})", if reached { "  ok  " } else { "MISSED" });
+    println!(
+        "{} {what}\n       ours {ours}; reference {reference}; ratio {ratio:.2} (goal {goal})",
+        if reached { "  ok  " } else { "MISSED" }
+    );
 }
 
 /// Sorted samples' quantile, in microseconds.
@@ -41,10 +43,7 @@ fn main() {
     if wanted("fold") {
         fold::run();
     }
-    if wanted("rebuild") {
-        rebuild::run();
-    }
-    if wanted("scale") || wanted("start") {
+    if wanted("scale") {
         scale::run();
     }
 }

@@ -31,11 +31,19 @@ pub fn run() {
         Engine::start(&dir.join(name)).stop(); // leaves a snapshot
     }
     let (seconds, memory) = start_to_first_accept(&dir.join("large"), "model-0000001");
-    figure("start to first accept, 1,000,000 models and a snapshot", &format!("{seconds:.2} s"), "3 s", seconds / 3.0, "<= 1", seconds <= 3.0);
+    figure(
+        "start to first accept, 1,000,000 models and a snapshot",
+        &format!("{seconds:.2} s"),
+        "3 s",
+        seconds / 3.0,
+        "<= 1",
+        seconds <= 3.0,
+    );
     println!("       memory per model: {:.0} bytes", (memory - idle) / LARGE as f64);
 
     let (small, large) = (Engine::start(&dir.join("small")), Engine::start(&dir.join("large")));
-    let mut clients = [(Client::connect(&small.address, "s"), SMALL, Vec::new()), (Client::connect(&large.address, "l"), LARGE, Vec::new())];
+    let mut clients =
+        [(Client::connect(&small.address, "s"), SMALL, Vec::new()), (Client::connect(&large.address, "l"), LARGE, Vec::new())];
     for _ in 0..ROUNDS {
         for (client, models, times) in &mut clients {
             times.extend(accepts(client, *models));
@@ -45,7 +53,14 @@ pub fn run() {
         times.sort_unstable();
         quantile(&times, 0.5)
     });
-    figure("accept p50 with 1,000,000 models / with 1,000", &format!("{large:.0} us"), &format!("{small:.0} us"), large / small, "<= 1.2", large / small <= 1.2);
+    figure(
+        "accept p50 with 1,000,000 models / with 1,000",
+        &format!("{large:.0} us"),
+        &format!("{small:.0} us"),
+        large / small,
+        "<= 1.2",
+        large / small <= 1.2,
+    );
     std::fs::remove_dir_all(dir).unwrap();
 }
 
@@ -79,7 +94,7 @@ fn make(dir: &Path, models: u64) {
     let mut ledgers: Vec<_> = (0..partitions).map(Ledger::new).collect();
     let mut claims: Vec<_> = (0..partitions).map(|p| journal.claim(p).unwrap()).collect();
     for (p, ledger) in (0..).zip(&mut ledgers) {
-        journal.records(p, 0, 1).unwrap().items.iter().for_each(|l| drop(ledger.apply(&l.record).unwrap()));
+        ledger.apply(&journal.records(p, 0, 1).unwrap().items[0].record).unwrap();
     }
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     for m in 0..models {
@@ -106,5 +121,7 @@ fn judge(journal: &SqliteJournal, partition: u32, ledger: &mut Ledger, claim: &m
     let records = batch.records.clone();
     claim.append(batch).unwrap();
     claim.commit().unwrap();
-    records.iter().for_each(|r| drop(ledger.apply(r).unwrap()));
+    for record in &records {
+        ledger.apply(record).unwrap();
+    }
 }

@@ -11,7 +11,14 @@ fn records(engine: &Engine) -> usize {
 }
 
 fn binary<'a>(kind: &'a str, subject: &'a str, id: &'a str) -> Vec<(&'a str, &'a str)> {
-    vec![("content-type", "application/json"), ("ce-specversion", "1.0"), ("ce-id", id), ("ce-source", "/it"), ("ce-type", kind), ("ce-subject", subject)]
+    vec![
+        ("content-type", "application/json"),
+        ("ce-specversion", "1.0"),
+        ("ce-id", id),
+        ("ce-source", "/it"),
+        ("ce-type", kind),
+        ("ce-subject", subject),
+    ]
 }
 
 #[test]
@@ -68,7 +75,9 @@ fn a_schema_violation_names_every_field() {
 #[test]
 fn what_may_not_happen_is_refused_with_the_state_and_the_way_out() {
     let (_dir, engine) = fresh();
-    let promote = |version: &str, channel: &str| engine.publish(&event("version.promoted", &format!("default/iris/{version}"), json!({"channel": channel})));
+    let promote = |version: &str, channel: &str| {
+        engine.publish(&event("version.promoted", &format!("default/iris/{version}"), json!({"channel": channel})))
+    };
     promote("1", "production").problem(404, "unknown-model");
     register(&engine, "iris", 1);
     promote("2", "production").problem(404, "unknown-version");
@@ -81,7 +90,8 @@ fn what_may_not_happen_is_refused_with_the_state_and_the_way_out() {
     let problem = retire.problem(409, "version-held");
     assert_eq!(problem["allowed"], json!(["demote from production"]));
     // refusals that matter are history too, and do not move the model on
-    let refused: Vec<Value> = exported(&engine).into_iter().filter(|r| r["headers"]["ce_type"] == "dev.annals.proposal.refused.v1").collect();
+    let refused: Vec<Value> =
+        exported(&engine).into_iter().filter(|r| r["headers"]["ce_type"] == "dev.annals.proposal.refused.v1").collect();
     assert_eq!(refused.len(), 5, "{refused:?}");
     assert_eq!(engine.get("/v1/models/iris").ok(200)["modelseq"], 2);
 }
@@ -136,7 +146,13 @@ fn one_bad_item_does_not_spoil_a_batch() {
 #[test]
 fn unknown_paths_methods_and_parameters_get_a_problem() {
     let (_dir, engine) = fresh();
-    for (path, status) in [("/v1/nothing", 404), ("/v1/models/unknown", 404), ("/v1/models?limit=x", 400), ("/v1/models?as_of=yesterday", 400), ("/v1/models?as_of=99:1", 400)] {
+    for (path, status) in [
+        ("/v1/nothing", 404),
+        ("/v1/models/unknown", 404),
+        ("/v1/models?limit=x", 400),
+        ("/v1/models?as_of=yesterday", 400),
+        ("/v1/models?as_of=99:1", 400),
+    ] {
         let answer = engine.get(path);
         assert_eq!((answer.status, answer.header("content-type")), (status, Some("application/problem+json")), "{path}: {}", answer.text);
         assert!(answer.json()["remedy"].is_string(), "{path}: {}", answer.text);

@@ -67,7 +67,9 @@ fn reading_commands_answer_for_people_and_for_programs() {
     let promoted = engine.accept("version.promoted", "default/iris/1", json!({"channel": "production", "reason": "passed"}));
     let position = promoted["position"].as_str().unwrap();
     eventually("the views have it", || engine.get_with("/v1/models/iris/timeline", &[("annals-min-position", position)]).status == 200);
-    eventually("the lineage has it", || engine.get_with("/v1/models/iris/versions/1/lineage", &[("annals-min-position", position)]).status == 200);
+    eventually("the lineage has it", || {
+        engine.get_with("/v1/models/iris/versions/1/lineage", &[("annals-min-position", position)]).status == 200
+    });
     for args in [
         &["get", "iris"][..],
         &["get", "iris", "1"],
@@ -128,7 +130,10 @@ fn an_export_is_verified_and_a_changed_one_is_not() {
     let verified = json_of(&program().args(["audit", "verify", path, "--json"]).output().unwrap());
     assert!(verified.is_object());
     let offline = dir.path().join("offline.ndjson");
-    assert_eq!(code(&program().args(["export", offline.to_str().unwrap(), "--data", data_of(&dir).to_str().unwrap()]).output().unwrap()), 0);
+    assert_eq!(
+        code(&program().args(["export", offline.to_str().unwrap(), "--data", data_of(&dir).to_str().unwrap()]).output().unwrap()),
+        0
+    );
     assert_eq!(std::fs::read(&offline).unwrap(), std::fs::read(&file).unwrap());
     let text = std::fs::read_to_string(&file).unwrap();
     std::fs::write(&file, text.replacen("file:///models/iris/3.pkl", "file:///models/iris/X.pkl", 1)).unwrap();

@@ -19,17 +19,22 @@ type Sent = Arc<Mutex<HashMap<String, Option<String>>>>;
 
 /// Publishes until the engine is gone; retries an unanswered event in the next round with its first id.
 fn produce(url: String, producer: u64, sent: &Sent, count: &AtomicU64) {
-    let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(Duration::from_secs(20))).build().into();
+    let agent: ureq::Agent =
+        ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(Duration::from_secs(20))).build().into();
     for n in 0.. {
-        let mut body = event("model.measured", &format!("default/model-{}", (n + producer) % MODELS), json!({"metric": "accuracy", "value": 0.5}));
-        let unanswered = || sent.lock().unwrap().iter().find(|(id, at)| at.is_none() && id.starts_with(&format!("{producer}-"))).map(|(id, _)| id.clone());
+        let mut body =
+            event("model.measured", &format!("default/model-{}", (n + producer) % MODELS), json!({"metric": "accuracy", "value": 0.5}));
+        let unanswered = || {
+            sent.lock().unwrap().iter().find(|(id, at)| at.is_none() && id.starts_with(&format!("{producer}-"))).map(|(id, _)| id.clone())
+        };
         let fresh = format!("{producer}-{}-{}", (n + producer) % MODELS, body["id"].as_str().unwrap());
         let id = if n == 0 { unanswered().unwrap_or(fresh) } else { fresh };
         let model = id.split('-').nth(1).unwrap().to_owned();
         body["id"] = id.clone().into();
         body["subject"] = format!("default/model-{model}").into();
         sent.lock().unwrap().entry(id.clone()).or_insert(None);
-        let answer = agent.post(format!("{url}/v1/events")).header("content-type", "application/cloudevents+json").send(body.to_string().as_bytes());
+        let answer =
+            agent.post(format!("{url}/v1/events")).header("content-type", "application/cloudevents+json").send(body.to_string().as_bytes());
         let Ok(mut answer) = answer else { return };
         let Ok(text) = answer.body_mut().read_to_string() else { return };
         match answer.status().as_u16() {
@@ -98,12 +103,15 @@ fn views(engine: &Engine) -> Vec<Value> {
 }
 
 fn views_equal_a_replay(engine: &Engine) {
-    let end: Vec<String> = exported(engine).last().unwrap()["end"].as_object().unwrap().iter().map(|(p, e)| format!("{p}:{}", e["seq"])).collect();
+    let end: Vec<String> =
+        exported(engine).last().unwrap()["end"].as_object().unwrap().iter().map(|(p, e)| format!("{p}:{}", e["seq"])).collect();
     let position = end.join(",");
     for path in ["/v1/models", "/v1/timeline"] {
         eventually("the views have caught up", || engine.get_with(path, &[("annals-min-position", &position)]).status == 200);
     }
-    eventually("the lineage has caught up", || engine.get_with("/v1/models/model-0/versions/1/lineage", &[("annals-min-position", &position)]).status == 200);
+    eventually("the lineage has caught up", || {
+        engine.get_with("/v1/models/model-0/versions/1/lineage", &[("annals-min-position", &position)]).status == 200
+    });
     let live = views(engine);
     for view in ["registry", "timeline", "lineage"] {
         let rebuilt = engine.annals(&["rebuild", view]);

@@ -16,13 +16,26 @@ fn iris_goes_through_its_whole_life() {
     engine.accept("model.created", "default/iris", json!({"owner": "ann", "purpose": "demo"}));
     let run = json!({"run": {"id": "run-1", "system": "sklearn"}, "artifact": {"digest": digest(1)}, "metrics": [{"name": "accuracy", "value": 0.97, "split": "test"}]});
     engine.accept("run.trained", "default/iris", run);
-    let registered = engine.accept("version.registered", "default/iris", json!({"label": "1.0", "run": "run-1", "artifact": {"uri": "file:///m.pkl"}}));
+    let registered =
+        engine.accept("version.registered", "default/iris", json!({"label": "1.0", "run": "run-1", "artifact": {"uri": "file:///m.pkl"}}));
     assert_eq!((registered["version"].as_u64(), &registered["subject"]), (Some(1), &json!(version)));
     engine.accept("version.evaluated", "default/iris/run:run-1", json!({"suite": "holdout", "verdict": "passed"}));
-    engine.accept("approval.requested", "default/iris/1.0", json!({"approval": "a-1", "channel": "production", "requester": {"id": "ann"}}));
-    let own = event("approval.decided", "default/iris", json!({"approval": "a-1", "decision": "approved", "approver": {"id": "ann"}, "reason": "mine"}));
+    engine.accept(
+        "approval.requested",
+        "default/iris/1.0",
+        json!({"approval": "a-1", "channel": "production", "requester": {"id": "ann"}}),
+    );
+    let own = event(
+        "approval.decided",
+        "default/iris",
+        json!({"approval": "a-1", "decision": "approved", "approver": {"id": "ann"}, "reason": "mine"}),
+    );
     engine.publish(&own).problem(409, "self-approval");
-    engine.accept("approval.decided", "default/iris", json!({"approval": "a-1", "decision": "approved", "approver": {"id": "bob"}, "reason": "numbers hold", "digest": digest(1)}));
+    engine.accept(
+        "approval.decided",
+        "default/iris",
+        json!({"approval": "a-1", "decision": "approved", "approver": {"id": "bob"}, "reason": "numbers hold", "digest": digest(1)}),
+    );
     engine.accept("version.promoted", version, json!({"channel": "staging"}));
     engine.accept("version.promoted", version, json!({"channel": "production"}));
     engine.accept("alias.set", version, json!({"alias": "champion"}));
@@ -30,7 +43,11 @@ fn iris_goes_through_its_whole_life() {
     engine.accept("deployment.requested", version, json!({"deployment": "d-1", "target": target, "channel": "production"}));
     engine.accept("deployment.succeeded", "default/iris", json!({"deployment": "d-1", "observed": {"endpoint": "http://127.0.0.1:1"}}));
     engine.accept("model.measured", "default/iris", json!({"metric": "accuracy", "value": 0.61, "deployment": "d-1"}));
-    engine.accept("drift.detected", version, json!({"drift": "dr-1", "kind": "performance", "metric": "accuracy", "observed": 0.61, "baseline": 0.97}));
+    engine.accept(
+        "drift.detected",
+        version,
+        json!({"drift": "dr-1", "kind": "performance", "metric": "accuracy", "observed": 0.61, "baseline": 0.97}),
+    );
     engine.accept("retrain.requested", "default/iris", json!({"cause": {"kind": "drift", "drift": "dr-1"}}));
     register(&engine, "iris", 2);
     let promoted = engine.accept("version.promoted", "default/iris/2", json!({"channel": "production"}));
@@ -55,7 +72,16 @@ fn iris_goes_through_its_whole_life() {
 #[test]
 fn every_read_answers_as_of_any_position_what_it_answered_then() {
     let (_dir, engine) = fresh();
-    let paths = ["/v1/models", "/v1/models/iris", "/v1/models/iris/versions", "/v1/models/iris/channels", "/v1/models/iris/aliases", "/v1/models/iris/timeline", "/v1/channels/production", "/v1/models/iris/versions/1/lineage"];
+    let paths = [
+        "/v1/models",
+        "/v1/models/iris",
+        "/v1/models/iris/versions",
+        "/v1/models/iris/channels",
+        "/v1/models/iris/aliases",
+        "/v1/models/iris/timeline",
+        "/v1/channels/production",
+        "/v1/models/iris/versions/1/lineage",
+    ];
     let steps = [
         ("version.registered", "default/iris", json!({"artifact": {"digest": digest(1)}})),
         ("version.promoted", "default/iris/1", json!({"channel": "production"})),

@@ -17,7 +17,13 @@ fn metrics_are_clean_for_promtool() {
     let metrics = engine.get("/metrics");
     assert_eq!(metrics.status, 200);
     assert!(metrics.header("content-type").unwrap().starts_with("text/plain"));
-    let mut check = Command::new(tool("ANNALS_TEST_PROMTOOL")).args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut check = Command::new(tool("ANNALS_TEST_PROMTOOL"))
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     check.stdin.take().unwrap().write_all(metrics.text.as_bytes()).unwrap();
     let output = check.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
@@ -36,7 +42,17 @@ fn the_openapi_document_is_valid_and_names_every_path() {
     let output = Command::new(tool("ANNALS_TEST_OPENAPI_VALIDATOR")).arg(&file).output().unwrap();
     assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     let paths = document.json();
-    for path in ["/v1/events", "/v1/events/stream", "/v1/proposals/{id}", "/v1/models", "/v1/models/{model}/versions/{version}/lineage", "/v1/channels/{channel}", "/v1/journal", "/healthz", "/readyz"] {
+    for path in [
+        "/v1/events",
+        "/v1/events/stream",
+        "/v1/proposals/{id}",
+        "/v1/models",
+        "/v1/models/{model}/versions/{version}/lineage",
+        "/v1/channels/{channel}",
+        "/v1/journal",
+        "/healthz",
+        "/readyz",
+    ] {
         assert!(paths["paths"][path].is_object(), "no {path}");
     }
 }

@@ -1,2 +1,0 @@
-//! Rebuilding the registry, beside bare multi-row inserts of the same rows.
-pub fn run() {}
