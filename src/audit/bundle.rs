@@ -126,13 +126,15 @@ fn write_headers<S: Serializer>(headers: &[(Cow<'_, str>, Cow<'_, str>)], serial
     map.end()
 }
 
+type Headers<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
+
 /// Of a name that is there twice, readers would disagree about which one counts.
-fn read_headers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(Cow<'de, str>, Cow<'de, str>)>, D::Error> {
+fn read_headers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Headers<'de>, D::Error> {
     #[derive(Deserialize)]
     struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-    struct Headers;
-    impl<'de> Visitor<'de> for Headers {
-        type Value = Vec<(Cow<'de, str>, Cow<'de, str>)>;
+    struct Members;
+    impl<'de> Visitor<'de> for Members {
+        type Value = Headers<'de>;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str("an object of strings")
@@ -149,7 +151,7 @@ fn read_headers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(Cow<'
             Ok(headers)
         }
     }
-    deserializer.deserialize_map(Headers)
+    deserializer.deserialize_map(Members)
 }
 
 /// Why a journal could not be exported.

@@ -273,7 +273,7 @@ mod tests {
             let attributes =
                 [("specversion", "1.0"), ("id", &n.to_string()), ("source", "/t"), ("type", kind.name()), ("subject", "default/iris")];
             let attributes = attributes.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-            let proposal = Proposal::from_parts(attributes, data.into(), None).unwrap();
+            let proposal = Proposal::from_parts(attributes, data.into(), Some(b"default/iris")).unwrap();
             let (verdict, record) = ledger.overlay().judge(n, Timestamp(i64::MAX / 4_000_000), &proposal.to_submission());
             let record = record.unwrap_or_else(|| panic!("{verdict:?}"));
             ledger.apply(&record).unwrap();
