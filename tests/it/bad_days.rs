@@ -40,7 +40,7 @@ fn a_second_engine_on_the_same_directory_is_told_so() {
 fn a_directory_that_is_somebody_elses_is_left_alone() {
     let dir = directory();
     std::fs::write(dir.path().join("thesis.txt"), "do not touch").unwrap();
-    says(&serve_fails(dir.path()), &["not empty", "directory"]);
+    says(&serve_fails(dir.path()), &["thesis.txt", "empty directory"]);
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
 }
 
@@ -139,15 +139,20 @@ fn a_full_disk_refuses_events_whole_and_the_engine_goes_on_when_there_is_room() 
     command.args(["--mount", "--map-root-user", "sh", "-c", &script, "sh"]).arg(program().get_program());
     let engine = Engine::spawn(command);
     let mut accepted = vec![register(&engine, "iris", 0)["id"].clone()];
-    let reason = "x".repeat(30_000);
+    let ballast = "x".repeat(100_000);
     let refused = loop {
-        let sent = event("model.measured", "default/iris", json!({"metric": "accuracy", "value": 1, "reason": reason}));
+        let run = format!("run-{}", accepted.len());
+        let sent = event(
+            "run.trained",
+            "default/iris",
+            json!({"run": {"id": run}, "artifact": {"uri": "file:///m"}, "params": {"ballast": ballast}}),
+        );
         let answer = engine.publish(&sent);
         if answer.status != 201 {
             break answer;
         }
         accepted.push(sent["id"].clone());
-        assert!(accepted.len() < 5_000, "the disk does not fill");
+        assert!(accepted.len() < 1_000, "the disk does not fill");
     };
     assert!(matches!(refused.status, 202 | 503), "{refused:?}");
     eventually("it says what is wrong", || engine.get("/v1/partitions").text.to_lowercase().contains("full"));

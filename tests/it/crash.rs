@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::stage::{Engine, data_of, directory, event, eventually, exported, program, register};
+use crate::stage::{Engine, caught_up, data_of, directory, event, eventually, exported, program, register};
 
 const ROUNDS: u64 = 20;
 const MODELS: u64 = 8;
@@ -103,15 +103,7 @@ fn views(engine: &Engine) -> Vec<Value> {
 }
 
 fn views_equal_a_replay(engine: &Engine) {
-    let end: Vec<String> =
-        exported(engine).last().unwrap()["end"].as_object().unwrap().iter().map(|(p, e)| format!("{p}:{}", e["seq"])).collect();
-    let position = end.join(",");
-    for path in ["/v1/models", "/v1/timeline"] {
-        eventually("the views have caught up", || engine.get_with(path, &[("annals-min-position", &position)]).status == 200);
-    }
-    eventually("the lineage has caught up", || {
-        engine.get_with("/v1/models/model-0/versions/1/lineage", &[("annals-min-position", &position)]).status == 200
-    });
+    caught_up(engine);
     let live = views(engine);
     for view in ["registry", "timeline", "lineage"] {
         let rebuilt = engine.annals(&["rebuild", view]);

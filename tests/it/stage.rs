@@ -127,10 +127,6 @@ impl Engine {
         self.publish(&event(kind, subject, data)).ok(201)
     }
 
-    pub fn log(&self) -> String {
-        self.log.lock().unwrap().clone()
-    }
-
     pub fn pid(&self) -> u32 {
         self.process.id()
     }
@@ -155,6 +151,9 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("what the engine said:\n{}", self.log.lock().unwrap());
+        }
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
@@ -221,6 +220,21 @@ pub fn place(response: &Value) -> (u64, u64) {
     let text = response["position"].as_str().unwrap();
     let (partition, seq) = text.split_once(':').unwrap();
     (partition.parse().unwrap(), seq.parse().unwrap())
+}
+
+/// Waits until the views have passed all that is in the journal, and returns the positions.
+pub fn caught_up(engine: &Engine) -> String {
+    let end = exported(engine).pop().unwrap();
+    let positions: Vec<String> = end["end"].as_object().unwrap().iter().map(|(p, e)| format!("{p}:{}", e["seq"])).collect();
+    let positions = positions.join(",");
+    let behind = [("annals-min-position", positions.as_str())];
+    eventually("the registry has caught up", || engine.get_with("/v1/models", &behind).status == 200);
+    eventually("the timeline has caught up", || engine.get_with("/v1/timeline", &behind).status == 200);
+    eventually("the lineage has caught up", || {
+        // a model that is not there is answered, too, once the view has come so far
+        matches!(engine.get_with("/v1/models/model-0/versions/1/lineage", &behind).status, 200 | 404)
+    });
+    positions
 }
 
 /// Every record of the journal, as `annals export` writes them.

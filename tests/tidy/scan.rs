@@ -28,7 +28,11 @@ impl Source {
     /// Reads a file's text; only Rust is looked into.
     pub fn new(path: &str, text: &str) -> Self {
         let (spoken, code) = if path.ends_with(".rs") { blank(text) } else { (text.to_owned(), text.to_owned()) };
-        let mut test = vec![path.starts_with("tests/") || path.contains("/tests/") || path.ends_with("/tests.rs"); text.lines().count()];
+        let mut test =
+            vec![
+                path.starts_with("tests/") || path.contains("/tests/") || path.contains("/benches/") || path.ends_with("/tests.rs");
+                text.lines().count()
+            ];
         for (first, last) in test_regions(&code) {
             test.iter_mut().take(last).skip(first - 1).for_each(|line| *line = true);
         }
