@@ -25,7 +25,7 @@ const BATCH_MAX: usize = annals_projections::views::BATCH_MAX;
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
 /// How long a view lets events gather before it commits again, unless somebody waits for it: a
 /// transaction per event would take the processor from whoever proposes.
-const GATHER: Duration = Duration::from_millis(10);
+const GATHER: Duration = Duration::from_millis(50);
 /// How long the views' tasks may take to end.
 const END_MAX: Duration = Duration::from_secs(5);
 /// Pause after a trouble; doubles with each in a row.
@@ -227,17 +227,20 @@ impl Runner {
                     () = line.again.notified() => return Ok(()),
                     _ = stopping.wait_for(|stop| *stop) => return Ok(()),
                 }
-                tokio::select! {
-                    () = tokio::time::sleep(GATHER) => {}
-                    () = line.hurry.notified() => {}
+            } else {
+                let full = entries.len() == BATCH_MAX;
+                line.behind();
+                self.views.apply(line.name, &entries).await?;
+                line.tell(follower.marks());
+                if full {
+                    continue;
                 }
-                continue;
             }
-            line.behind();
-            self.views.apply(line.name, &entries).await?;
-            line.tell(follower.marks());
-            if self.stopped() {
-                return Ok(());
+            tokio::select! {
+                () = tokio::time::sleep(GATHER) => {}
+                () = line.hurry.notified() => {}
+                () = line.again.notified() => return Ok(()),
+                _ = stopping.wait_for(|stop| *stop) => return Ok(()),
             }
         }
     }
