@@ -1,7 +1,7 @@
 //! The arbiter of one partition: owns it, folds its journal, judges proposals, answers on read-back.
 //!
 //! A state machine without a thread or a clock of its own: [`Arbiter::step`] does the next thing, so
-//! that a simulation can stop it between any two. `engine.md` §4 is its life.
+//! that a simulation can stop it between any two. The README walks one event through it.
 
 pub mod door;
 pub mod drive;
