@@ -159,8 +159,12 @@ impl Arbiter {
     /// An arbiter that owns nothing yet; it begins at the newest snapshot that the journal confirms.
     #[must_use]
     pub fn new(journal: Arc<dyn Journal>, partition: u32, listener: Box<dyn Listener>, snapshots: Arc<dyn Snapshots>) -> Self {
-        let start = snapshot::load(&*journal, &*snapshots, partition).unwrap_or_else(|| Snapshot::beginning(partition));
-        Self {
+        let loaded = snapshot::load(&*journal, &*snapshots, partition);
+        let (start, contradiction) = match loaded {
+            Ok(start) => (start.unwrap_or_else(|| Snapshot::beginning(partition)), None),
+            Err(contradiction) => (Snapshot::beginning(partition), Some(contradiction)),
+        };
+        let mut arbiter = Self {
             snapshot_seq: start.ledger.last_seq().unwrap_or(0),
             journal,
             partition,
@@ -179,7 +183,11 @@ impl Arbiter {
             counts: Counts::default(),
             mutant: Mutant::None,
             clock: 0,
+        };
+        if let Some(contradiction) = contradiction {
+            arbiter.trouble(&Trouble::Stop(contradiction));
         }
+        arbiter
     }
 
     /// Breaks it on purpose.

@@ -9,6 +9,7 @@ pub mod listen;
 pub mod openapi;
 pub mod position;
 pub mod problem;
+pub mod proposal;
 pub mod publish;
 pub mod read;
 pub mod replay;
@@ -107,7 +108,7 @@ pub fn router(app: App) -> Router {
     Router::new()
         .route("/v1/events", post(publish::publish).get(replay::replay))
         .route("/v1/events/stream", get(stream::stream))
-        .route("/v1/proposals/{id}", get(publish::proposal_state))
+        .route("/v1/proposals/{id}", get(proposal::proposal_state))
         .route("/v1/journal", get(replay::export))
         .route("/v1/models", get(read::models))
         .route("/v1/models/{model}", get(read::model))

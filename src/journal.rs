@@ -113,6 +113,7 @@ pub trait Journal: Send + Sync + 'static {
     fn end(&self, partition: u32) -> Result<u64, ReadError>;
 
     /// Told verdicts from cursor `from` on, at most `max`. The cursor is the journal's own number.
+    /// Those of accepted proposals may be left out: their records say the same.
     ///
     /// # Errors
     /// [`ReadError`]; nothing was read.
@@ -124,7 +125,7 @@ pub trait Journal: Send + Sync + 'static {
     /// [`ReadError`].
     fn verdicts_end(&self, partition: u32) -> Result<u64, ReadError>;
 
-    /// The last verdict told on a proposal, and its partition, while it is retained.
+    /// The last verdict told on a proposal, and its partition, while it is retained; likewise.
     ///
     /// # Errors
     /// [`ReadError`].

@@ -77,25 +77,37 @@ impl Snapshot {
     }
 }
 
-/// The newest snapshot that the journal confirms.
-#[must_use]
-pub fn load(journal: &dyn Journal, snapshots: &dyn Snapshots, partition: u32) -> Option<Snapshot> {
-    snapshots.newest_first(partition).find(|snapshot| {
-        let confirmed = confirms(journal, snapshot, partition);
-        if !confirmed {
-            tracing::warn!(partition, "a snapshot does not fit the journal and is not used");
-        }
-        confirmed
-    })
+/// The newest snapshot that the journal confirms; `None` means: replay everything.
+///
+/// # Errors
+/// If a whole snapshot of this very journal says that there was a record which is not there, or is
+/// another one: then the journal was cut or changed, and a person must look.
+pub fn load(journal: &dyn Journal, snapshots: &dyn Snapshots, partition: u32) -> Result<Option<Snapshot>, String> {
+    for snapshot in snapshots.newest_first(partition) {
+        let Some(offset) = snapshot.offset.filter(|_| is_of(journal, &snapshot, partition)) else {
+            tracing::warn!(partition, "a snapshot of another journal is not used");
+            continue;
+        };
+        // what cannot be read is no contradiction: the fold will say what is wrong
+        let (Ok(end), Ok(chunk)) = (journal.end(partition), journal.records(partition, offset, 1)) else { return Ok(None) };
+        let found = chunk.items.first().filter(|found| found.offset == offset).map(|found| found.record.hash());
+        let what = match found {
+            Some(hash) if hash == snapshot.ledger.last_hash() => return Ok(Some(snapshot)),
+            Some(_) => "another record",
+            None if end <= offset => "no record",
+            None => return Ok(None),
+        };
+        let seq = snapshot.ledger.last_seq().unwrap_or(0);
+        return Err(format!(
+            "a snapshot was taken at seq {seq}, where the journal has {what} now: it was cut or changed; restore it from a backup \
+             (after restoring one on purpose, remove the directory snapshots/ and the files views.db*)"
+        ));
+    }
+    Ok(None)
 }
 
-fn confirms(journal: &dyn Journal, snapshot: &Snapshot, partition: u32) -> bool {
-    let Some(offset) = snapshot.offset else { return false };
-    if snapshot.journal != journal.id() || snapshot.ledger.partition != partition || snapshot.ledger.partitions != journal.partitions() {
-        return false;
-    }
-    let Ok(chunk) = journal.records(partition, offset, 1) else { return false };
-    chunk.items.first().is_some_and(|found| found.offset == offset && found.record.hash() == snapshot.ledger.last_hash())
+fn is_of(journal: &dyn Journal, snapshot: &Snapshot, partition: u32) -> bool {
+    snapshot.journal == journal.id() && snapshot.ledger.partition == partition && snapshot.ledger.partitions == journal.partitions()
 }
 
 /// Snapshots as files in a directory: `p<partition>-<seq>.snapshot`.

@@ -7,7 +7,7 @@ use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use utoipa::OpenApi;
 
-use super::{publish, read, replay, state, stream, views};
+use super::{proposal, publish, read, replay, state, stream, views};
 
 /// The description.
 #[derive(OpenApi)]
@@ -24,7 +24,7 @@ use super::{publish, read, replay, state, stream, views};
         (name = "state", description = "how the engine is"),
     ),
     paths(
-        publish::publish, publish::proposal_state, replay::replay, replay::export, stream::stream,
+        publish::publish, proposal::proposal_state, replay::replay, replay::export, stream::stream,
         read::models, read::model, read::versions, read::version, read::history::lineage,
         read::channels, read::channel, read::aliases, read::alias, read::deployments, read::deployment, read::drifts,
         read::history::timeline_of, read::history::timeline, read::holdings,

@@ -13,11 +13,10 @@ use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::cloudevent::{self, Mode};
-use super::extract::{Path, Query};
 use super::problem::Problem;
 use super::{App, POSITION, uri};
 use crate::arbiter::door::Answer;
@@ -335,68 +334,4 @@ async fn submit<'a>(app: &App, proposal: &'a Proposal, failed: &Mutex<HashSet<&'
         failed.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
     }
     Some(result)
-}
-
-/// Which proposal is asked about.
-#[derive(Debug, Deserialize, utoipa::IntoParams)]
-pub struct Asked {
-    /// The proposal's CloudEvents source; `/http` unless given.
-    source: Option<String>,
-}
-
-/// What is known of a proposal.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-pub struct ProposalState {
-    /// The CloudEvents id.
-    pub id: String,
-    /// The CloudEvents source.
-    pub source: String,
-    /// `accepted`, `duplicate`, `refused` or `malformed`.
-    pub state: &'static str,
-    /// `partition:seq`, if it is an event.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub position: Option<String>,
-    /// The model's sequence behind the event.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub modelseq: Option<u64>,
-    /// The version that it is about.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub version: Option<u64>,
-    /// Why it was refused.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub problem: Option<Problem>,
-}
-
-/// Tells what became of a proposal.
-#[utoipa::path(
-    get, path = "/v1/proposals/{id}", tag = "events",
-    params(("id" = String, Path, description = "the CloudEvents id"), Asked),
-    responses(
-        (status = 200, description = "the last verdict on it", body = ProposalState),
-        (status = 404, description = "never seen, not judged yet, or its verdict is no longer kept: these cannot be told apart", body = Problem, content_type = "application/problem+json"),
-    ),
-)]
-pub async fn proposal_state(State(app): State<App>, Path(id): Path<String>, Query(asked): Query<Asked>) -> Result<Response, Problem> {
-    let source = asked.source.unwrap_or_else(|| cloudevent::SOURCE.to_owned());
-    let door = app.door.clone();
-    let (id, source, found) = super::blocking(move || {
-        let found = door.verdict(&source, &id);
-        (id, source, found)
-    })
-    .await?;
-    let Some((partition, verdict)) = found? else {
-        return Err(Problem::not_found(
-            "unknown-proposal",
-            format!("no verdict is known on the proposal `{id}` of source `{source}`: it was never seen, is still pending, or is too old"),
-            "name its source with ?source=, wait a moment and ask again, or send it again with the same id",
-        ));
-    };
-    let state = outcome_name(&verdict.outcome);
-    let (place, problem) = match verdict.outcome {
-        Outcome::Accepted(place) | Outcome::Duplicate(place) => (Some(place), None),
-        Outcome::Refused(refusal) | Outcome::Malformed(refusal) => (None, Some(Problem::from(refusal))),
-    };
-    let position = place.as_ref().map(|place| format!("{partition}:{}", place.seq));
-    let (modelseq, version) = (place.as_ref().map(|p| p.modelseq), place.as_ref().and_then(|p| p.version));
-    Ok(super::json(&ProposalState { id, source, state, position, modelseq, version, problem }))
 }

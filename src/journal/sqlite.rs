@@ -6,8 +6,9 @@
 //!                                           └──────────────── reader (own connections) ◀──────────┘
 //! ```
 //!
-//! `offset` is `seq`, and a verdict's cursor is its proposal's `src`. A proposal is stored together
-//! with its verdict; until then it waits in memory, and its sender has no answer.
+//! `offset` is `seq`, and a verdict's cursor is its proposal's `src`. A proposal waits in memory until
+//! its verdict is stored, and until then its sender has no answer. An accepted one is stored as its
+//! record and nothing else, so that an accept writes one page.
 
 mod backup;
 mod home;
@@ -24,7 +25,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use annals_events::record::Record;
+use annals_events::record::{Record, View};
 use annals_events::submission::Submission;
 use annals_events::time::Timestamp;
 use annals_events::verdict::{Outcome, Verdict};
@@ -110,16 +111,20 @@ impl SqliteJournal {
 
 /// An empty queue that goes on where the stored proposals and records end.
 fn waiting_behind(reader: &Reader, p: u32) -> Result<Queue, ReadError> {
-    let mut next = reader.verdicts_end(p)?;
-    let mut last_at = reader.last_at(p)?;
+    let last_at = reader.last_at(p)?.max(last_record(reader, p, |view| view.recorded)?.unwrap_or_default());
+    Ok(Queue::new(judged_end(reader, p)?, last_at))
+}
+
+/// The offset behind the last proposal that has its verdict: a stored one, or a record.
+fn judged_end(reader: &Reader, p: u32) -> Result<u64, ReadError> {
+    let recorded = last_record(reader, p, |view| view.src.map_or(0, |src| src + 1))?;
+    Ok(reader.verdicts_end(p)?.max(recorded.unwrap_or(0)))
+}
+
+fn last_record<T>(reader: &Reader, p: u32, look: impl FnOnce(&View<'_>) -> T) -> Result<Option<T>, ReadError> {
     let end = reader.end(p)?;
-    if let Some(last) = reader.records(p, end.saturating_sub(1), 1)?.items.first()
-        && let Ok(view) = last.record.view()
-    {
-        next = next.max(view.src.map_or(0, |src| src + 1));
-        last_at = last_at.max(view.recorded);
-    }
-    Ok(Queue::new(next, last_at))
+    let last = reader.records(p, end.saturating_sub(1), 1)?;
+    Ok(last.items.first().and_then(|last| last.record.view().ok().map(|view| look(&view))))
 }
 
 impl Journal for SqliteJournal {
@@ -143,10 +148,10 @@ impl Journal for SqliteJournal {
         let engine = self.engine.as_ref().ok_or_else(|| ClaimError::Unavailable(self.read_only()))?;
         let epoch = engine.writer.claim(partition).map_err(ClaimError::Unavailable)?;
         // an earlier claim may have stored verdicts and died before it said so
-        let next = self.reader.verdicts_end(partition).map_err(|e| ClaimError::Unavailable(e.to_string()))?;
+        let next = judged_end(&self.reader, partition).map_err(|e| ClaimError::Unavailable(e.to_string()))?;
         engine.queues[partition as usize].settle_before(next);
         let (writer, queues) = (Arc::clone(&engine.writer), Arc::clone(&engine.queues));
-        Ok(Box::new(SqliteClaim { partition, epoch, writer, queues, rows: Rows::default(), dead: false }))
+        Ok(Box::new(SqliteClaim { partition, epoch, writer, queues, rows: Rows::default(), judged: Vec::new(), dead: false }))
     }
 
     /// Those that wait. A stored one has its verdict, so it needs none; and a record for it that
@@ -203,6 +208,8 @@ struct SqliteClaim {
     writer: Arc<Writer>,
     queues: Arc<Vec<Queue>>,
     rows: Rows,
+    /// Offsets of the proposals that the rows answer.
+    judged: Vec<u64>,
     dead: bool,
 }
 
@@ -221,7 +228,7 @@ impl Claim for SqliteClaim {
             return Err(AppendError::Failed("the claim has ended with an error before: claim again".into()));
         }
         let rows = std::mem::take(&mut self.rows);
-        let srcs: Vec<_> = rows.verdicts.iter().map(|row| row.src).collect();
+        let srcs = std::mem::take(&mut self.judged);
         let committed = self.writer.commit(self.partition, self.epoch, rows);
         match committed {
             Ok(()) => self.queues[self.partition as usize].settle(&srcs),
@@ -241,21 +248,23 @@ impl SqliteClaim {
             self.rows.records.push(record_row(record)?);
         }
         for verdict in &batch.verdicts {
-            self.rows.verdicts.push(self.verdict_row(verdict)?);
+            self.judged.push(verdict.src);
+            if !matches!(verdict.outcome, Outcome::Accepted(_)) {
+                self.rows.verdicts.push(self.verdict_row(verdict)?);
+            }
         }
         Ok(())
     }
 
     fn verdict_row(&self, verdict: &Verdict) -> Result<VerdictRow, AppendError> {
         let bug = |what: String| AppendError::Failed(format!("{what}; this is a bug"));
-        let accepted = matches!(verdict.outcome, Outcome::Accepted(_));
-        let stored = |queued: &Queued| (queued.at, (!accepted).then(|| encode(&queued.submission)));
+        let stored = |queued: &Queued| (queued.at, encode(&queued.submission));
         let (at, submission) = self.queues[self.partition as usize]
             .peek(verdict.src, stored)
             .ok_or_else(|| bug(format!("no proposal waits at offset {}", verdict.src)))?;
         let text = serde_json::to_string(verdict).map_err(|e| bug(format!("a verdict cannot be written: {e}")))?;
         let name = name_of(&verdict.source, &verdict.id);
-        let submission = submission.transpose().map_err(|e| bug(format!("a proposal cannot be written: {e}")))?;
+        let submission = submission.map_err(|e| bug(format!("a proposal cannot be written: {e}")))?;
         Ok(VerdictRow { src: verdict.src, at: at.0, name, verdict: text, submission })
     }
 }

@@ -168,6 +168,25 @@ fn a_full_disk_refuses_events_whole_and_the_engine_goes_on_when_there_is_room() 
 }
 
 #[test]
+fn records_that_were_taken_off_the_end_are_missed() {
+    let (dir, engine) = fresh();
+    (1..=9).for_each(|n| drop(register(&engine, "iris", n)));
+    let (partition, seq) = crate::stage::place(&register(&engine, "iris", 10));
+    assert_eq!(engine.stop(), Some(0));
+    let db = rusqlite::Connection::open(data_of(&dir).join("journal.db")).unwrap();
+    assert_eq!(db.execute(&format!("DELETE FROM records_{partition} WHERE seq > {}", seq - 3), []).unwrap(), 3);
+    drop(db);
+    let mut command = program();
+    command.args(["serve", "--data", data_of(&dir).to_str().unwrap(), "--listen", "127.0.0.1:0"]);
+    let engine = Engine::spawn_unready(command);
+    eventually("the partition halts", || engine.get("/v1/partitions").text.contains("cut or changed"));
+    let refused = engine.publish(&event("version.registered", "default/iris", json!({"artifact": {"digest": crate::stage::digest(11)}})));
+    assert_eq!(refused.status, 503, "{refused:?}");
+    assert!(refused.text.contains("backup"), "{refused:?}");
+    assert_eq!(engine.annals(&["doctor"]).status.code(), Some(1));
+}
+
+#[test]
 fn a_lost_views_database_is_made_again_from_the_journal() {
     let (dir, engine) = fresh();
     register(&engine, "iris", 1);

@@ -71,7 +71,14 @@ impl Engine {
     }
 
     /// Starts a command that ends in `annals serve … --listen 127.0.0.1:0`, and waits until it is ready.
-    pub fn spawn(mut command: Command) -> Self {
+    pub fn spawn(command: Command) -> Self {
+        let engine = Self::spawn_unready(command);
+        eventually("the engine is ready", || engine.get("/readyz").status == 200);
+        engine
+    }
+
+    /// As [`Engine::spawn`], but waits only until it listens.
+    pub fn spawn_unready(mut command: Command) -> Self {
         let mut process = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let log = Arc::new(Mutex::new(String::new()));
         let (lines, kept) = (BufReader::new(process.stderr.take().unwrap()), Arc::clone(&log));
@@ -91,9 +98,7 @@ impl Engine {
             url = format!("http://127.0.0.1:{port}");
             !port.is_empty() && rest.len() > port.len()
         });
-        let engine = Self { process, url, log };
-        eventually("the engine is ready", || engine.get("/readyz").status == 200);
-        engine
+        Self { process, url, log }
     }
 
     pub fn get(&self, path: &str) -> Response {

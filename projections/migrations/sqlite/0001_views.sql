@@ -123,6 +123,7 @@ CREATE TABLE timeline (
 );
 CREATE INDEX timeline_key ON timeline (key, seq);
 CREATE INDEX timeline_partition ON timeline (partition, recorded, seq);
+CREATE INDEX timeline_event ON timeline (event);
 CREATE INDEX timeline_recorded ON timeline (recorded, partition, seq);
 
 CREATE TABLE lineage_nodes (

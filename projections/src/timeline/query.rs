@@ -70,6 +70,19 @@ impl Views {
         self.lines(rest, as_of, cells, page, cursor).await
     }
 
+    /// The event of a source and id, if it was accepted.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`], [`Error::Unavailable`].
+    pub async fn timeline_event(&self, source: &str, id: &str) -> Result<Option<Line>, Error> {
+        let mut reader = self.reader().await?;
+        let query = sqlx::query("SELECT t.* FROM timeline t WHERE t.event = $1 AND t.source = $2 AND t.refused IS NULL LIMIT 1")
+            .bind(id)
+            .bind(source);
+        let row = query.fetch_optional(&mut *reader).await.map_err(|e| self.database(e))?;
+        row.as_ref().map(line).transpose().map_err(|e| self.database(e))
+    }
+
     /// For each partition the last event that was recorded at or before a time.
     pub(crate) async fn as_of_time(&self, time: Timestamp) -> Result<AsOf, Error> {
         let mut reader = self.reader().await?;

@@ -273,6 +273,17 @@ async fn wait(runner: &Runner, view: &str, positions: &Positions) -> Result<(), 
     ))
 }
 
+/// Waits until a view has what the journal has now.
+///
+/// # Errors
+/// 503 while the view is not so far.
+pub async fn caught_up(app: &App, view: &str) -> Result<Arc<Runner>, Problem> {
+    let runner = viewing(app).await?;
+    let heads = Positions(app.door.heads().into_iter().filter_map(|head| Some((head.partition, head.seq?))).collect());
+    wait(&runner, view, &heads).await?;
+    Ok(runner)
+}
+
 /// Waits until the views have what the journal has, and tells whether nothing more can be recorded
 /// at or before a time.
 async fn settle(app: &App, runner: &Runner, view: &str, time: annals_events::time::Timestamp) -> Result<bool, Problem> {

@@ -267,10 +267,14 @@ impl World {
             _ => worker.disk.tamper(worker.partition, |kept| {
                 let Some(newest) = kept.last_mut() else { return };
                 let Some(snapshot) = Snapshot::decode(newest) else { return };
-                let other = match dice.below(3) {
+                let other = match dice.below(2) {
                     0 => Snapshot { journal: "another".into(), ..snapshot },
-                    1 => Snapshot { offset: snapshot.offset.map(|o| o + 1), ..snapshot },
-                    _ => Snapshot { offset: Some(0), ..snapshot },
+                    // of a topic that was made anew with more partitions
+                    _ => {
+                        let mut other = snapshot;
+                        other.ledger.partitions += 1;
+                        other
+                    }
                 };
                 *newest = other.encode().expect("a snapshot can be encoded");
             }),

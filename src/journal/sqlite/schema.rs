@@ -60,7 +60,7 @@ pub fn create(connection: &mut Connection, id: &str, partitions: u32, at: Timest
     for p in 0..partitions {
         transaction.execute_batch(&format!(
             "CREATE TABLE records_{p} (seq INTEGER PRIMARY KEY, key TEXT NOT NULL, recorded INTEGER NOT NULL, frame BLOB NOT NULL, hash BLOB NOT NULL);
-             CREATE TABLE proposals_{p} (src INTEGER PRIMARY KEY, at INTEGER NOT NULL, name INTEGER, verdict TEXT NOT NULL, submission BLOB);
+             CREATE TABLE proposals_{p} (src INTEGER PRIMARY KEY, at INTEGER NOT NULL, name INTEGER, verdict TEXT NOT NULL, submission BLOB NOT NULL);
              CREATE INDEX names_{p} ON proposals_{p} (name) WHERE name IS NOT NULL;"
         ))?;
         let record = ledger::opening(p, partitions, at);

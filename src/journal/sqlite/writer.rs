@@ -28,14 +28,13 @@ pub struct RecordRow {
     pub record: annals_events::record::Record,
 }
 
-/// A judged proposal's row.
+/// The row of a proposal that was not accepted: an accepted one is in its record.
 pub struct VerdictRow {
     pub src: u64,
     pub at: i64,
     pub name: Option<i64>,
     pub verdict: String,
-    /// Not stored again for an accepted one: its key, attributes and data are in the record.
-    pub submission: Option<Vec<u8>>,
+    pub submission: Vec<u8>,
 }
 
 /// What one claim wants to commit.

@@ -87,8 +87,8 @@ pub fn a_proposal_is_accepted_and_read_back<K: Kit>() {
     assert_eq!(ear.0.lock().unwrap().accepted, [found[1].record.hash()]);
     assert_eq!(ear.0.lock().unwrap().status, Some(Status::Owner));
     assert_eq!(*arbiter.ledger(), fold(&*journal, 0));
-    let (_, verdict) = journal.verdict("/suite", "a").unwrap().unwrap();
-    assert!(matches!(verdict.outcome, Outcome::Accepted(place) if place.seq == 1 && place.modelseq == 1));
+    let view = found[1].record.view().unwrap();
+    assert_eq!((view.id, view.seq, view.modelseq, view.src), ("a", 1, 1, Some(0)));
 }
 
 pub fn a_retry_is_a_duplicate_and_other_content_is_refused<K: Kit>() {
@@ -207,5 +207,6 @@ pub fn a_large_backlog_is_judged_in_order<K: Kit>() {
     assert_eq!(arbiter.ledger().last_seq(), Some(1));
     let told: Vec<_> = ear.0.lock().unwrap().told.iter().map(|v| v.src).collect();
     assert!(told.is_sorted() && told.len() >= 1_199, "every refusal was told, in order: {}", told.len());
-    assert_eq!(journal.verdicts(0, 0, 10_000).unwrap().items.len(), 1_200);
+    let stored = journal.verdicts(0, 0, 10_000).unwrap().items;
+    assert_eq!(stored.iter().filter(|v| !matches!(v.outcome, Outcome::Accepted(_))).count(), 1_199);
 }
