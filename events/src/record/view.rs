@@ -60,6 +60,7 @@ impl<'a> View<'a> {
         let rules = h.take(b"ce_rules")?;
         let seq = h.take(b"ce_seq")?;
         let source = h.take(b"ce_source")?;
+        let _ = h.take(b"ce_specversion")?; // always there, and nothing hangs on it
         let src = h.take(b"ce_src")?;
         let subject = h.take(b"ce_subject")?;
         let time = h.take(b"ce_time")?;
@@ -124,9 +125,9 @@ impl<'a> View<'a> {
 fn split_value(value: &str) -> Result<(&str, &str), Corrupt> {
     const KEY: &str = ",\"decided\":";
     let inner = value.strip_prefix("{\"data\":").and_then(|v| v.strip_suffix('}'));
-    // from comma to comma, backwards: a decision has few, and a search for the whole key costs more to set up
+    // backwards and by hand: a decision is short, and a search costs more to set up
     let split = inner.and_then(|v| {
-        let (at, _) = v.rmatch_indices(',').find(|(at, _)| v[*at..].starts_with(KEY))?;
+        let at = v.as_bytes().windows(KEY.len()).rposition(|w| w[0] == b',' && w == KEY.as_bytes())?;
         Some((&v[..at], &v[at + KEY.len()..]))
     });
     split.ok_or_else(|| Corrupt("the value is not `{\"data\":…,\"decided\":…}`".into()))
