@@ -87,7 +87,13 @@ impl Ledger {
         let after = self.rule.last_seq();
         let corrupt = |source| Halt::Corrupt { after, source };
         let view = record.view().map_err(corrupt)?;
-        self.apply_view(&view, record.hash()).map(|(judged, _)| judged)
+        if let Some(judged) = self.apart(&view, record.hash())? {
+            return Ok(judged);
+        }
+        match &Decided::parse(view.kind, view.decided) {
+            Ok(decided) => self.accept(&view, record.hash(), decided),
+            Err(e) => Err(corrupt(e.clone())),
+        }
     }
 
     /// Folds a record that was read already, and returns its decision if it was accepted.
@@ -95,40 +101,53 @@ impl Ledger {
     /// # Errors
     /// As [`Ledger::apply`].
     pub fn apply_view(&mut self, view: &View<'_>, hash: Hash) -> Result<(Judged, Option<Decided>), Halt> {
+        if let Some(judged) = self.apart(view, hash)? {
+            return Ok((judged, None));
+        }
+        let after = self.rule.last_seq();
+        let decided = Decided::parse(view.kind, view.decided).map_err(|source| Halt::Corrupt { after, source })?;
+        let judged = self.accept(view, hash, &decided)?;
+        Ok((judged, Some(decided)))
+    }
+
+    /// What is to be said of a record that is not the next one.
+    fn apart(&mut self, view: &View<'_>, hash: Hash) -> Result<Option<Judged>, Halt> {
         if view.rules > RULES {
             return Err(Halt::UnknownRules { seq: view.seq, rules: view.rules });
         }
-        let after = self.rule.last_seq();
-        if view.seq != self.rule.next_seq() {
-            return Ok((self.rule.judge(view.seq, view.prevhash, hash)?, None));
+        if view.seq == self.rule.next_seq() {
+            return Ok(None);
         }
+        Ok(Some(self.rule.judge(view.seq, view.prevhash, hash)?))
+    }
+
+    /// Folds the next record. The decision is lent, for it is large: to move it costs more than to read it.
+    fn accept(&mut self, view: &View<'_>, hash: Hash, decided: &Decided) -> Result<Judged, Halt> {
+        let after = self.rule.last_seq();
         let corrupt = |source| Halt::Corrupt { after, source };
-        let decided = Decided::parse(view.kind, view.decided).map_err(corrupt)?;
         if matches!(decided, Decided::JournalOpened(_)) && view.seq > 0 {
             return Err(corrupt(Corrupt(format!("seq {} opens the journal again", view.seq))));
         }
         let known = self.models.get_mut(view.key);
-        let begun = if known.is_some() { None } else { new_key(view, &decided).map_err(corrupt)? };
+        let begun = if known.is_some() { None } else { new_key(view, decided).map_err(corrupt)? };
         let judged = self.rule.judge(view.seq, view.prevhash, hash)?;
         // nothing below can fail: what was accepted is true
         self.last_src = view.src.or(self.last_src);
         self.recorded = view.recorded;
-        match &decided {
+        match decided {
             Decided::JournalOpened(opened) => self.partitions = opened.partitions,
             Decided::ProposalRefused(_) => {}
             _ => {
                 let seen = seen(view, decided.version());
                 if let Some(model) = known {
-                    evolve(Arc::make_mut(model), &decided, view.actor, seen);
+                    evolve(Arc::make_mut(model), decided, view.actor, seen);
                 } else if let Some(key) = begun {
-                    let mut model = Model::default();
-                    evolve(&mut model, &decided, view.actor, seen);
-                    self.models.insert(key, Arc::new(model));
+                    evolve(Arc::make_mut(self.models.entry(key).or_default()), decided, view.actor, seen);
                 }
                 self.window.remember(seen);
             }
         }
-        Ok((judged, Some(decided)))
+        Ok(judged)
     }
 
     /// The last accepted place; `None` in an empty journal.
