@@ -8,6 +8,9 @@ use crate::{bench_dir, figure, quantile, sqlite};
 const ROUNDS: usize = 3;
 const PER_ROUND: usize = 1_500;
 const CLIENTS: usize = 32;
+/// Events in a batch, and batches of a client and round.
+const BATCH: usize = 50;
+const BATCHES: usize = 60;
 
 pub fn run() {
     let dir = bench_dir("accept");
@@ -18,13 +21,15 @@ pub fn run() {
     }
     // both sides in turns, so that a noisy neighbour meets both
     let (mut ours, mut bare) = (Vec::new(), Vec::new());
-    let mut rates = Vec::new();
+    let (mut rates, mut batches) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         let commits = sqlite::single_row_commits(&dir, PER_ROUND, MEASURED.as_bytes());
         let rate = PER_ROUND as f64 / commits.iter().sum::<Duration>().as_secs_f64();
         bare.extend(commits);
         ours.extend(one_client(&mut client));
-        rates.push((many_clients(&engine.address, rates.len()), rate));
+        let round = rates.len();
+        rates.push((many_clients(&engine.address, &format!("many-{round}"), 1, PER_ROUND), rate));
+        batches.push(many_clients(&engine.address, &format!("batch-{round}"), BATCH, BATCHES).0);
     }
     ours.sort_unstable();
     bare.sort_unstable();
@@ -50,6 +55,15 @@ pub fn run() {
         rate / bare_rate >= 5.0,
     );
     println!("       p99 with 32 clients: {p99:.0} us");
+    let rate = batches.iter().sum::<f64>() / ROUNDS as f64;
+    figure(
+        &format!("accepts per second, 32 HTTP clients with batches of {BATCH} / single-row commits per second"),
+        &format!("{rate:.0}/s"),
+        &format!("{bare_rate:.0}/s"),
+        rate / bare_rate,
+        ">= 5",
+        rate / bare_rate >= 5.0,
+    );
     engine.stop();
     std::fs::remove_dir_all(dir).unwrap();
 }
@@ -64,17 +78,21 @@ fn one_client(client: &mut Client) -> Vec<Duration> {
         .collect()
 }
 
-/// Accepts per second, and the 99th percentile in microseconds.
-fn many_clients(address: &str, round: usize) -> (f64, f64) {
+/// Accepts per second, and the 99th percentile of a request in microseconds.
+fn many_clients(address: &str, name: &str, events: usize, requests: usize) -> (f64, f64) {
     let start = Instant::now();
     let threads: Vec<_> = (0..CLIENTS)
         .map(|c| {
-            let mut client = Client::connect(address, &format!("many-{round}-{c}"));
+            let mut client = Client::connect(address, &format!("{name}-{c}"));
             std::thread::spawn(move || {
-                (0..PER_ROUND)
+                (0..requests)
                     .map(|i| {
+                        let subject = |n: usize| format!("default/model-{}", (i * events + n + c) % 64);
                         let start = Instant::now();
-                        assert_eq!(client.publish("model.measured", &format!("default/model-{}", (i + c) % 64), MEASURED), 201);
+                        match events {
+                            1 => assert_eq!(client.publish("model.measured", &subject(0), MEASURED), 201),
+                            _ => assert_eq!(client.publish_batch((0..events).map(subject)), 200),
+                        }
                         start.elapsed()
                     })
                     .collect::<Vec<_>>()
@@ -82,7 +100,7 @@ fn many_clients(address: &str, round: usize) -> (f64, f64) {
         })
         .collect();
     let mut times: Vec<_> = threads.into_iter().flat_map(|t| t.join().unwrap()).collect();
-    let rate = times.len() as f64 / start.elapsed().as_secs_f64();
+    let rate = (times.len() * events) as f64 / start.elapsed().as_secs_f64();
     times.sort_unstable();
     (rate, quantile(&times, 0.99))
 }

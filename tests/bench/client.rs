@@ -1,5 +1,6 @@
 //! A pipeline with one keep-alive connection and no library between it and the socket.
 
+use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
@@ -84,7 +85,35 @@ impl Client {
         self.response()
     }
 
+    /// Publishes measurements of several models in one request and returns the status.
+    pub fn publish_batch(&mut self, subjects: impl Iterator<Item = String>) -> u16 {
+        let mut body = String::from("[");
+        for subject in subjects {
+            self.sent += 1;
+            let comma = if body.len() > 1 { "," } else { "" };
+            write!(
+                body,
+                r#"{comma}{{"specversion":"1.0","id":"{}","source":"/bench/{}","type":"dev.annals.model.measured.v1","subject":"{subject}","data":{MEASURED}}}"#,
+                self.sent, self.source
+            )
+            .unwrap();
+        }
+        body.push(']');
+        let request = format!(
+            "POST /v1/events HTTP/1.1\r\nhost: bench\r\ncontent-type: application/cloudevents-batch+json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        self.stream.write_all(request.as_bytes()).unwrap();
+        let (status, body) = self.answer();
+        assert!(!body.windows(9).any(|w| w == b"\"problem\""), "{}", String::from_utf8_lossy(&body));
+        status
+    }
+
     fn response(&mut self) -> u16 {
+        self.answer().0
+    }
+
+    fn answer(&mut self) -> (u16, Vec<u8>) {
         let mut line = String::new();
         self.reader.read_line(&mut line).unwrap();
         let status = line.split(' ').nth(1).unwrap().parse().unwrap();
@@ -104,7 +133,7 @@ impl Client {
         }
         let mut body = vec![0; length];
         self.reader.read_exact(&mut body).unwrap();
-        status
+        (status, body)
     }
 }
 
