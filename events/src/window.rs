@@ -12,9 +12,6 @@ use crate::verdict::Place;
 /// How many event ids a partition remembers, to answer a retry.
 pub const WINDOW_MAX: usize = if cfg!(test) { 128 } else { 262_144 }; // its edge is within reach of the tests
 
-/// Beyond so many a window gets all its room at once: to grow step by step costs a fold more than to judge.
-const SMALL_MAX: usize = WINDOW_MAX / 16;
-
 /// A proposal that was accepted, as the idempotency window remembers it: 56 bytes, because there
 /// are up to eight of them for each model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,10 +75,6 @@ impl Window {
                 self.index.remove(&half(&gone.id));
             }
             self.oldest = self.oldest.wrapping_add(1);
-        }
-        if self.order.len() == SMALL_MAX {
-            self.order.reserve_exact(WINDOW_MAX - SMALL_MAX);
-            self.index.reserve(WINDOW_MAX - SMALL_MAX);
         }
         let ordinal = u32::try_from(self.order.len()).map_or(self.oldest, |n| self.oldest.wrapping_add(n));
         self.index.insert(half(&seen.id), ordinal);
