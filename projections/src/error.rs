@@ -15,7 +15,9 @@ pub enum Error {
         path: PathBuf,
     },
     /// The views were made from another journal.
-    #[error("{path} belongs to the journal {found}, and this is {wanted}: stop the engine, delete the files {path}* and start again; the views are made anew from the journal")]
+    #[error(
+        "{path} belongs to the journal {found}, and this is {wanted}: stop the engine, delete the files {path}* and start again; the views are made anew from the journal"
+    )]
     OtherJournal {
         /// The file.
         path: PathBuf,
@@ -25,13 +27,17 @@ pub enum Error {
         wanted: String,
     },
     /// A later build made the views.
-    #[error("{path} was made by a newer annals: start that one, or stop the engine, delete the files {path}* and start again; the views are made anew from the journal")]
+    #[error(
+        "{path} was made by a newer annals: start that one, or stop the engine, delete the files {path}* and start again; the views are made anew from the journal"
+    )]
     Newer {
         /// The file.
         path: PathBuf,
     },
     /// The file is damaged.
-    #[error("the views are damaged ({source}): stop the engine, delete the files {path}* and start again; the views are made anew from the journal")]
+    #[error(
+        "the views are damaged ({source}): stop the engine, delete the files {path}* and start again; the views are made anew from the journal"
+    )]
     Damaged {
         /// The file.
         path: PathBuf,
