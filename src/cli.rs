@@ -49,8 +49,19 @@ pub enum Failure {
     #[error("the output was closed")]
     Closed,
     /// Something here failed: a file, a directory.
-    #[error("{0:#}")]
+    #[error("{}", told_once(.0))]
     Failed(#[from] anyhow::Error),
+}
+
+/// An error and its causes, without those that the text before them tells already.
+fn told_once(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |mut text, cause| {
+        if !text.contains(&cause) {
+            text.push_str(if text.is_empty() { "" } else { ": " });
+            text.push_str(&cause);
+        }
+        text
+    })
 }
 
 impl Failure {
@@ -107,6 +118,28 @@ fn serve(args: crate::config::Serve) -> Result<Exit, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(anyhow::Error::from)?;
     match runtime.block_on(serve::run(args)) {
         Ok(()) => Ok(Exit::Done),
-        Err(error) => Err(Failure::Unavailable(format!("{error:#}"))),
+        Err(error) => Err(Failure::Unavailable(told_once(&error))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context;
+
+    use super::*;
+
+    #[test]
+    fn a_cause_that_an_error_names_itself_is_told_once() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let error = crate::journal::sqlite::SqliteJournal::open(&file.path().join("data")).err().unwrap();
+        let cause = std::error::Error::source(&error).unwrap().to_string();
+        let told = Failure::from(anyhow::Error::from(error)).to_string();
+        assert_eq!(told.matches(&cause).count(), 1, "{told}");
+    }
+
+    #[test]
+    fn a_cause_that_an_error_does_not_name_is_told() {
+        let error = Err::<(), _>(std::io::Error::other("the disk is gone")).context("out.ndjson cannot be written").unwrap_err();
+        assert_eq!(Failure::from(error).to_string(), "out.ndjson cannot be written: the disk is gone");
     }
 }

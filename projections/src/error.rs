@@ -15,7 +15,9 @@ pub enum Error {
         path: PathBuf,
     },
     /// The views were made from another journal.
-    #[error("{path} belongs to the journal {found}, and this is {wanted}: delete it and start again, and it is rebuilt")]
+    #[error(
+        "{path} belongs to the journal {found}, and this is {wanted}: stop the engine, delete the files {path}* and start again; the views are made anew from the journal"
+    )]
     OtherJournal {
         /// The file.
         path: PathBuf,
@@ -25,13 +27,17 @@ pub enum Error {
         wanted: String,
     },
     /// A later build made the views.
-    #[error("{path} was made by a newer annals: start that one, or delete the file and start again, and it is rebuilt")]
+    #[error(
+        "{path} was made by a newer annals: start that one, or stop the engine, delete the files {path}* and start again; the views are made anew from the journal"
+    )]
     Newer {
         /// The file.
         path: PathBuf,
     },
     /// The file is damaged.
-    #[error("the views are damaged ({source}): run `annals rebuild NAME`, or stop, delete {path} and start again")]
+    #[error(
+        "the views are damaged ({source}): stop the engine, delete the files {path}* and start again; the views are made anew from the journal"
+    )]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -60,7 +66,10 @@ pub enum Error {
         found: u64,
     },
     /// The chain contradicts the view's position.
-    #[error("the view `{view}` stopped in partition {partition}: {source}; run `annals audit verify`, then `annals rebuild {view}`")]
+    #[error(
+        "the view `{view}` stopped in partition {partition}: {source}; run `annals audit verify`: if the journal is damaged or has \
+         lost records, restore a backup, else run `annals rebuild {view}`"
+    )]
     Broken {
         /// The view.
         view: &'static str,
@@ -70,7 +79,10 @@ pub enum Error {
         source: rule::Halt,
     },
     /// A record or a stored document cannot be read.
-    #[error("the view `{view}` stopped: {source}; run `annals audit verify`, then `annals rebuild {view}`")]
+    #[error(
+        "the view `{view}` stopped: {source}; run `annals audit verify`: if the journal is damaged, restore a backup, else run \
+         `annals rebuild {view}`"
+    )]
     Corrupt {
         /// The view.
         view: &'static str,

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::audit::bundle::End;
 use crate::audit::chain::{Chain, Fault};
-use crate::journal::{Journal, ReadError};
+use crate::journal::{Chunk, Journal, Located, ReadError};
 
 pub mod file;
 #[cfg(test)]
@@ -190,7 +190,7 @@ impl Walk<'_> {
         let end = self.journal.end(partition)?;
         let mut from = 0;
         while from < end {
-            let chunk = self.journal.records(partition, from, CHUNK_MAX)?;
+            let chunk = self.chunk(partition, from)?;
             for located in &chunk.items {
                 match chain.take(&located.record) {
                     Ok(()) => {}
@@ -207,5 +207,17 @@ impl Walk<'_> {
         }
         let empty = Finding::new(What::Truncated, partition, Some(0), "the partition is empty: not even its opening record is there");
         Ok((chain.next_seq() == 0).then_some(empty))
+    }
+
+    /// Fewer and fewer records where some cannot be read: the good ones before the first bad one are
+    /// judged, so that the finding names its place.
+    fn chunk(&self, partition: u32, from: u64) -> Result<Chunk<Located>, ReadError> {
+        let mut max = CHUNK_MAX;
+        loop {
+            match self.journal.records(partition, from, max) {
+                Err(ReadError::Corrupt(_)) if max > 1 => max /= 2,
+                other => return other,
+            }
+        }
     }
 }

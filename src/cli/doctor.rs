@@ -1,6 +1,8 @@
 //! `annals doctor`: how the engine is, in plain words, and what a person should do.
 
 use std::path::Path as FilePath;
+use std::thread;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -13,6 +15,11 @@ use crate::config::Doctor;
 
 /// Seconds that a view may be behind before somebody should look.
 const STALE_S: f64 = 60.0;
+
+/// How often, and after which pause, the journal's heads are asked for again where a view seems to
+/// be ahead: an event is committed a moment before they tell of it.
+const HEADS_TRIES: usize = 10;
+const HEADS_PAUSE: Duration = Duration::from_millis(200);
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -68,8 +75,23 @@ struct View {
     name: String,
     state: String,
     reason: Option<String>,
+    position: String,
     lag_events: u64,
     stale_s: f64,
+}
+
+impl View {
+    /// The first partition in which the view has events that the journal has not: partition, the
+    /// view's `seq`, the journal's. A partition that is not folded yet says nothing.
+    fn ahead(&self, partitions: &Partitions) -> Option<(u32, u64, u64)> {
+        let ahead = |pair: &str| {
+            let (partition, seq) = pair.split_once(':')?;
+            let (partition, seq) = (partition.parse().ok()?, seq.parse().ok()?);
+            let head = partitions.partitions.iter().find(|p| p.partition == partition)?.seq?;
+            (seq > head).then_some((partition, seq, head))
+        };
+        self.position.split(',').find_map(ahead)
+    }
 }
 
 /// Runs the command; [`Exit::No`] if something needs a person.
@@ -104,8 +126,19 @@ pub fn run(args: &Doctor, out: &mut Output) -> Result<Exit, Failure> {
 fn engine(client: &Client) -> Result<Vec<Finding>, Failure> {
     let ready = client.try_get(&Path::new(&["readyz"]), &[])?;
     let mut findings = readiness(&Readiness::deserialize(&ready.body).unwrap_or_default());
-    findings.extend(partitions(&client.partitions()?));
-    findings.extend(views(&client.try_get(&Path::new(&["v1", "views"]), &[])?));
+    // the views first: heads that are asked for later cannot be behind them
+    let answer = client.try_get(&Path::new(&["v1", "views"]), &[])?;
+    let all = AllViews::deserialize(&answer.body).unwrap_or_default();
+    let mut heads = client.partitions()?;
+    for _ in 0..HEADS_TRIES {
+        if all.views.iter().all(|view| view.ahead(&heads).is_none()) {
+            break;
+        }
+        thread::sleep(HEADS_PAUSE);
+        heads = client.partitions()?;
+    }
+    findings.extend(partitions(&heads));
+    findings.extend(views(&answer, &all, &heads));
     Ok(findings)
 }
 
@@ -156,7 +189,7 @@ fn partitions(partitions: &Partitions) -> Vec<Finding> {
     findings
 }
 
-fn views(answer: &Answer) -> Vec<Finding> {
+fn views(answer: &Answer, all: &AllViews, heads: &Partitions) -> Vec<Finding> {
     let (what, remedy) = answer.wrong();
     if answer.status == 503 {
         return vec![Finding::wait(what, "wait: reads are answered when the views are open")];
@@ -164,25 +197,39 @@ fn views(answer: &Answer) -> Vec<Finding> {
     if answer.status >= 300 {
         return vec![Finding::act(what, if remedy.is_empty() { "look at the engine's log" } else { &remedy })];
     }
-    let all = AllViews::deserialize(&answer.body).unwrap_or_default();
-    all.views.iter().map(view).collect()
+    all.views.iter().map(|one| view(one, heads)).collect()
 }
 
-fn view(view: &View) -> Finding {
+fn view(view: &View, heads: &Partitions) -> Finding {
     let (name, lag) = (&view.name, view.lag_events);
+    if let Some((partition, seq, head)) = view.ahead(heads) {
+        return Finding::act(
+            format!("view {name} has seq {seq} of partition {partition}, and the journal ends at seq {head}"),
+            "the journal seems to have lost records, which the view still shows: stop the engine, keep the directory, and restore a \
+             backup that has them; rebuild no view before that",
+        );
+    }
     let reason = view.reason.as_deref().unwrap_or("it does not say why");
-    match view.state.as_str() {
-        "stopped" => Finding::act(
+    let halted = heads.partitions.iter().find(|p| p.state == "halted").map(|p| p.partition);
+    match (view.state.as_str(), halted) {
+        ("stopped", Some(partition)) => Finding::act(
             format!("view {name} does not go on, {lag} events behind: {reason}"),
-            &format!("run `annals rebuild {name}`: nothing is lost, for a view is made from the journal"),
+            &format!("see partition {partition} first, which has halted: rebuild no view before the journal is as it should be"),
         ),
-        "rebuilding" => Finding::wait(format!("view {name} is being rebuilt"), "wait: the old one answers until then"),
-        "following" if view.stale_s > STALE_S => Finding::act(
+        ("stopped", None) => Finding::act(
+            format!("view {name} does not go on, {lag} events behind: {reason}"),
+            &format!(
+                "do what it says; `annals audit verify --data DIR` tells whether the journal is whole, and if it is, `annals rebuild \
+                 {name}` makes the view anew from it"
+            ),
+        ),
+        ("rebuilding", _) => Finding::wait(format!("view {name} is being rebuilt"), "wait: the old one answers until then"),
+        ("following", _) if view.stale_s > STALE_S => Finding::act(
             format!("view {name} follows, {lag} events and {:.0} s behind", view.stale_s),
             "if it falls further behind, look at the machine's load and the disk; `annals rebuild` is quicker than catching up on millions",
         ),
-        "following" => Finding::well(format!("view {name} follows, {lag} events behind")),
-        other => {
+        ("following", _) => Finding::well(format!("view {name} follows, {lag} events behind")),
+        (other, _) => {
             Finding::act(format!("view {name} is `{other}`, which this build does not know"), "use the engine's own build of this program")
         }
     }
@@ -243,7 +290,14 @@ mod tests {
     }
 
     fn seen(status: u16, body: Value) -> Vec<Level> {
-        levels(&views(&Answer { status, retry_after_s: None, body }))
+        levels(&views_of(status, body))
+    }
+
+    fn views_of(status: u16, body: Value) -> Vec<Finding> {
+        let all = AllViews::deserialize(&body).unwrap_or_default();
+        let heads = json!({"journal": "j", "partitions": [
+            {"partition": 0, "state": "owner", "seq": 3, "models": 1, "hash": ""}, {"partition": 1, "state": "folding", "seq": null}]});
+        views(&Answer { status, retry_after_s: None, body }, &all, &Partitions::deserialize(&heads).unwrap())
     }
 
     #[test]
@@ -255,6 +309,20 @@ mod tests {
         assert_eq!(seen(200, one("rebuilding", 0.0)), [Level::Wait]);
         assert_eq!(seen(200, one("new-state", 0.0)), [Level::Act]);
         assert_eq!((seen(503, Value::Null), seen(500, Value::Null)), (vec![Level::Wait], vec![Level::Act]));
+    }
+
+    #[test]
+    fn a_view_that_is_ahead_of_the_journal_is_not_to_be_rebuilt() {
+        for state in ["following", "stopped"] {
+            let one = |position: &str| views_of(200, json!({"views": [{"name": "registry", "state": state, "position": position}]}));
+            let found = one("0:4,1:7");
+            assert_eq!(levels(&found), [Level::Act]);
+            assert!(found[0].what.contains("seq 4 of partition 0") && found[0].what.contains("seq 3"), "{found:?}");
+            let todo = found[0].todo.as_deref().unwrap();
+            assert!(todo.contains("lost records") && todo.contains("backup") && !todo.contains("annals rebuild"), "{todo}");
+            // as far as the journal, and nothing is known of a partition that is being folded
+            assert!(!one("0:3,1:7")[0].todo.as_deref().unwrap_or_default().contains("lost records"));
+        }
     }
 
     #[test]

@@ -47,7 +47,9 @@ pub struct Emit {
     /// A CloudEvents attribute of your own, such as correlationid=42; may be repeated
     #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
     pub attribute: Vec<(String, String)>,
-    /// Do not wait for the verdict: `annals get --proposal ID` tells it later
+    /// Do not wait for the verdict: `annals get --proposal ID` tells it later. Until the verdict is stored the proposal
+    /// waits in the engine's memory only (embedded journal), so a crash loses it: ask again, and send it again with the
+    /// same --id if it is not known
     #[arg(long)]
     pub no_wait: bool,
     /// In which workspace.

@@ -1,6 +1,7 @@
 //! Which events a reader of the stream or of a replay wants.
 
 use annals_events::kind::Kind;
+use annals_events::model::CHANNELS;
 use annals_events::record::View;
 use serde::Deserialize;
 
@@ -26,7 +27,7 @@ impl Filter {
     /// Reads the filters of a request: `kinds` are comma-separated, in any form that a door takes.
     ///
     /// # Errors
-    /// 400 for a type that is none.
+    /// 400 for a type or a channel that is none: nothing would ever match it.
     pub fn new(kinds: Option<&str>, workspace: Option<String>, model: Option<String>, channel: Option<String>) -> Result<Self, Problem> {
         let kind = |name: &str| {
             let unknown =
@@ -35,7 +36,12 @@ impl Filter {
         };
         let kinds = kinds.filter(|k| !k.is_empty()).map_or(Ok(Vec::new()), |k| k.split(',').map(kind).collect())?;
         let given = |text: Option<String>| text.filter(|t| !t.is_empty());
-        Ok(Self { kinds, workspace: given(workspace), model: given(model), channel: given(channel) })
+        let channel = given(channel);
+        if let Some(pattern) = channel.as_deref().filter(|pattern| !CHANNELS.iter().any(|channel| matches(pattern, channel))) {
+            let remedy = format!("use one of {}", CHANNELS.join(", "));
+            return Err(Problem::bad_request("unknown-channel", format!("there is no channel `{pattern}`"), remedy));
+        }
+        Ok(Self { kinds, workspace: given(workspace), model: given(model), channel })
     }
 
     /// Whether an event is wanted.
@@ -102,8 +108,12 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_type_is_named() {
+    fn an_unknown_type_or_channel_is_named() {
         let problem = Filter::new(Some("promoted,nonsense"), None, None, None).unwrap_err();
         assert!(problem.detail.contains("nonsense"));
+        let of = |channel: &str| Filter::new(None, None, None, Some(channel.into()));
+        let problem = of("prodution").unwrap_err();
+        assert!(problem.detail.contains("prodution") && problem.remedy.contains("production"), "{problem:?}");
+        assert!(of("prod*").is_ok() && of("dev").is_ok() && of("").is_ok());
     }
 }

@@ -4,6 +4,7 @@
 pub mod ask;
 pub mod history;
 
+use annals_events::model::CHANNELS;
 use annals_events::names::VersionRef;
 use annals_projections::{Doc, Listing};
 use axum::extract::State;
@@ -77,6 +78,7 @@ reads! {
     /// Which version a channel of a model holds.
     channel "/v1/models/{model}/channels/{channel}" (model "model": "the model's name", channel "channel": "`dev`, `staging` or `production`") Single -> Object, ask, asked => {
         let key = ask.key(&model)?;
+        known(&channel)?;
         let found = ask.views().channel(key.as_str(), &channel, &ask.at).await.map_err(problem)?;
         let missing = || ask.missing("unknown-channel", format!("the channel `{channel}` of `{key}` holds no version"));
         Ok(ask.one(&found.ok_or_else(missing)?))
@@ -116,6 +118,7 @@ reads! {
     /// With `as_of` it answers "what was in production on date X" at once. `workspace=*` asks all workspaces.
     holdings "/v1/channels/{channel}" (channel "channel": "`dev`, `staging` or `production`") Many -> Listed, ask, asked => {
         let page = page_of(asked.limit, asked.after)?;
+        known(&channel)?;
         let workspace = Some(ask.workspace()).filter(|w| *w != "*");
         Ok(ask.many(&ask.views().channel_across_models(workspace, &channel, &ask.at, &page).await.map_err(problem)?))
     };
@@ -124,6 +127,15 @@ reads! {
 /// A list that is never long.
 fn all(ask: &Ask, items: Vec<Doc>) -> Response {
     ask.many(&Listing { items, next: None })
+}
+
+/// Refuses a channel that there is not: an empty answer would read as "it held nothing".
+fn known(channel: &str) -> Result<(), Problem> {
+    if CHANNELS.contains(&channel) {
+        return Ok(());
+    }
+    let remedy = format!("use one of {}", CHANNELS.join(", "));
+    Err(Problem::not_found("unknown-channel", format!("there is no channel `{channel}`"), remedy))
 }
 
 /// Reads how somebody named a version.

@@ -73,6 +73,28 @@ async fn a_reader_that_waits_for_its_event_finds_it_in_every_view() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_that_comes_while_the_one_before_is_applied_reaches_the_view_without_a_further_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Engine::start(dir.path()).await;
+    for round in 0..60 {
+        let first = engine.create(&format!("first-{round}")).await;
+        // the views begin to apply it now, or nearly; the second comes a little later in each round
+        let place = [first];
+        let hurried = NAMES.iter().map(|view| engine.runner.wait_for(view, &place, PATIENCE));
+        let late = async {
+            tokio::time::sleep(Duration::from_micros(100 * round)).await;
+            engine.create(&format!("second-{round}")).await
+        };
+        let (hurried, second) = tokio::join!(futures_util::future::join_all(hurried), late);
+        assert!(hurried.iter().all(|has| *has), "round {round}: {first:?}");
+        for view in NAMES {
+            assert!(engine.runner.wait_for(view, &[second], PATIENCE).await, "round {round}: {view} at {second:?}");
+        }
+    }
+    engine.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn views_go_on_where_they_were_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let engine = Engine::start(dir.path()).await;

@@ -139,6 +139,10 @@ fn what_was_in_production_at_a_time_is_one_request() {
     assert_eq!(before["as_of"]["settled"], true, "{before}");
     let future = engine.get("/v1/channels/production?as_of=2999-01-01T00:00:00Z").ok(200);
     assert_eq!((&future["items"][0]["version"], &future["as_of"]["settled"]), (&json!(2), &json!(false)));
+    for path in ["/v1/channels/prodution", "/v1/models/iris/channels/prodution"] {
+        engine.get(path).problem(404, "unknown-channel");
+    }
+    engine.get("/v1/events?channel=prodution").problem(400, "unknown-channel");
     // the same positions give the same answer for ever
     let position = now["as_of"]["position"].as_str().unwrap();
     register(&engine, "iris", 3);

@@ -11,7 +11,7 @@ use annals_events::verdict::Verdict;
 
 use super::*;
 use crate::audit::bundle::{Line, export};
-use crate::journal::{Chunk, Claim, ClaimError, Located, Proposed, Queued};
+use crate::journal::{Claim, ClaimError, Proposed, Queued};
 
 const PARTITIONS: u32 = 3;
 
@@ -37,12 +37,12 @@ impl Journal for Shelf {
     fn proposals(&self, _: u32, _: u64, _: usize) -> Result<Vec<Queued>, ReadError> {
         Ok(Vec::new())
     }
-    fn records(&self, partition: u32, from: u64, _: usize) -> Result<Chunk<Located>, ReadError> {
-        if self.damaged_from.is_some_and(|(p, offset)| p == partition && from >= offset) {
+    fn records(&self, partition: u32, from: u64, max: usize) -> Result<Chunk<Located>, ReadError> {
+        // two at a time, so that chunks have seams
+        let items: Vec<_> = self.partitions[partition as usize].iter().filter(|l| l.offset >= from).take(max.min(2)).cloned().collect();
+        if self.damaged_from.is_some_and(|(p, offset)| p == partition && items.last().is_some_and(|l| l.offset >= offset)) {
             return Err(ReadError::Corrupt("a page cannot be read".into()));
         }
-        // two at a time, so that chunks have seams
-        let items: Vec<_> = self.partitions[partition as usize].iter().filter(|l| l.offset >= from).take(2).cloned().collect();
         let next = items.last().map_or(from, |l| l.offset + 1);
         Ok(Chunk { items, next })
     }
@@ -409,10 +409,12 @@ fn a_log_may_hold_copies_and_orphans_and_an_export_of_it_has_none() {
 #[test]
 fn a_damaged_or_emptied_journal_is_a_finding_that_says_what_to_do() {
     let mut shelf = shelf();
-    shelf.damaged_from = Some((1, 2));
-    let finding = journal(&shelf, &mut |_| {}).unwrap().finding.unwrap();
-    assert_eq!((finding.what, finding.partition, finding.seq), (What::Unreadable, Some(1), Some(2)));
-    assert!(finding.message.contains("restore it from a backup"), "{}", finding.message);
+    for seq in 0..shelf.end(1).unwrap() {
+        shelf.damaged_from = Some((1, seq));
+        let finding = journal(&shelf, &mut |_| {}).unwrap().finding.unwrap();
+        assert_eq!((finding.what, finding.partition, finding.seq), (What::Unreadable, Some(1), Some(seq)));
+        assert!(finding.message.contains("restore it from a backup"), "{}", finding.message);
+    }
     shelf.damaged_from = None;
     shelf.partitions[2].clear();
     let finding = journal(&shelf, &mut |_| {}).unwrap().finding.unwrap();
