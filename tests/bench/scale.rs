@@ -79,7 +79,8 @@ fn accepts(client: &mut Client, models: u64) -> Vec<Duration> {
 fn start_to_first_accept(data: &Path, model: &str) -> (f64, f64) {
     let engine = Engine::start(data);
     let mut client = Client::connect(&engine.address, &format!("first-{}", std::process::id()));
-    let status = client.publish("run.trained", &format!("default/{model}"), r#"{"run":{"id":"first-after-start"},"artifact":{}}"#);
+    let status =
+        client.publish("run.trained", &format!("default/{model}"), r#"{"run":{"id":"first-after-start"},"artifact":{"uri":"file:///m"}}"#);
     let seconds = engine.started.elapsed().as_secs_f64();
     assert_eq!(status, 201);
     let memory = engine.resident() as f64;
