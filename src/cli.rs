@@ -115,7 +115,11 @@ fn dispatch(command: Command, out: &mut Output) -> Result<Exit, Failure> {
 
 fn serve(args: crate::config::Serve) -> Result<Exit, Failure> {
     args.check().map_err(Failure::Usage)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(anyhow::Error::from)?;
+    // half of the processors for the door: the arbiters need the rest, and a worker more than that
+    // costs a client that is alone a hand-over for each request
+    let workers = std::thread::available_parallelism().map_or(1, |n| n.get().div_ceil(2));
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build();
+    let runtime = runtime.map_err(anyhow::Error::from)?;
     match runtime.block_on(serve::run(args)) {
         Ok(()) => Ok(Exit::Done),
         Err(error) => Err(Failure::Unavailable(told_once(&error))),

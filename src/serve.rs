@@ -37,7 +37,11 @@ pub async fn run(config: config::Serve) -> anyhow::Result<()> {
     let mut arbiters = Arbiters::start(&journal, &door, snapshots)?;
     let (stop, stopping) = watch::channel(false);
     let (opened, viewing) = watch::channel(Viewing::Opening);
-    let opening = tokio::spawn(open_views(config.data.clone(), door.clone(), opened, stopping.clone()));
+    // a runtime of their own: while a view takes a batch, the door must go on answering
+    let views = tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("views").enable_all().build()?;
+    let handle = views.handle().clone();
+    let (data, for_views, stop_views) = (config.data.clone(), door.clone(), stopping.clone());
+    let opening = views.spawn_blocking(move || handle.block_on(open_views(data, for_views, opened, stop_views)));
     let data = config.data.clone();
     let shared = Arc::new(Shared {
         door,
@@ -58,6 +62,7 @@ pub async fn run(config: config::Serve) -> anyhow::Result<()> {
     if let Viewing::Open(runner) = viewing {
         runner.ended().await;
     }
+    views.shutdown_background();
     tracing::info!("stopped");
     Ok(())
 }
@@ -65,14 +70,11 @@ pub async fn run(config: config::Serve) -> anyhow::Result<()> {
 /// Opens the views beside the door, which takes proposals without them. A failure is told by
 /// `/readyz` and by every read, and does not endanger the journal.
 async fn open_views(data: PathBuf, door: Arc<Door>, opened: watch::Sender<Viewing>, stopping: watch::Receiver<bool>) {
-    let (handle, journal) = (tokio::runtime::Handle::current(), door.journal().clone());
-    // on a thread of its own: making the tables keeps a processor busy for a moment
-    let views = tokio::task::spawn_blocking(move || handle.block_on(Views::open(&data, journal.id())));
-    let viewing = match views.await.map_err(|e| e.to_string()).and_then(|views| views.map_err(|e| e.to_string())) {
+    let viewing = match Views::open(&data, door.journal().id()).await {
         Ok(views) => Viewing::Open(Runner::start(views, door, stopping)),
         Err(e) => {
             tracing::error!("the views cannot be opened: {e}");
-            Viewing::Failed(e)
+            Viewing::Failed(e.to_string())
         }
     };
     opened.send_replace(viewing);

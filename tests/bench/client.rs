@@ -35,6 +35,20 @@ impl Engine {
         Self { process, address, started }
     }
 
+    /// Waits until the views have all that is in the journal: what they still do would be measured too.
+    pub fn wait_for_views(&self) {
+        let deadline = Instant::now() + Duration::from_secs(900);
+        loop {
+            let views: serde_json::Value =
+                ureq::get(format!("http://{}/v1/views", self.address)).call().unwrap().into_body().read_json().unwrap();
+            if views["views"].as_array().unwrap().iter().all(|view| view["lag_events"] == 0) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "the views do not catch up: {views}");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+
     /// Resident memory in bytes.
     pub fn resident(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();

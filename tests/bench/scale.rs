@@ -28,7 +28,9 @@ pub fn run() {
         let start = Instant::now();
         make(&dir.join(name), models);
         println!("       made a journal of {models} models in {:.0} s", start.elapsed().as_secs_f64());
-        Engine::start(&dir.join(name)).stop(); // leaves a snapshot
+        let engine = Engine::start(&dir.join(name));
+        engine.wait_for_views();
+        engine.stop(); // leaves a snapshot
     }
     let (seconds, memory) = start_to_first_accept(&dir.join("large"), "model-0000001");
     figure(
