@@ -261,8 +261,8 @@ impl Claim for Producer {
         let mut state = lock(&self.state);
         self.check(&state)?;
         let p = &mut state.partitions[self.partition];
-        // the client gives up what it could not end, within the same epoch: that is the hazard of
-        // `engine.md` §4.6, and only one that goes on after an error ever comes here
+        // the client gives up what it could not end, within the same epoch: that is librdkafka's
+        // hazard, and only an arbiter that goes on after an error ever comes here
         if let Some(left) = p.undecided(self.number) {
             p.decide(left, Fate::Aborted);
         }
