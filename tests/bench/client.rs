@@ -41,7 +41,10 @@ impl Engine {
         loop {
             let views: serde_json::Value =
                 ureq::get(format!("http://{}/v1/views", self.address)).call().unwrap().into_body().read_json().unwrap();
-            if views["views"].as_array().unwrap().iter().all(|view| view["lag_events"] == 0) {
+            // before the journal is folded there is nothing to be behind of, and no position either
+            let behind = |view: &serde_json::Value| view["lag_events"] != 0 || view["position"].as_str().is_none_or(str::is_empty);
+            let ready = ureq::get(format!("http://{}/readyz", self.address)).call().is_ok();
+            if ready && !views["views"].as_array().unwrap().iter().any(behind) {
                 return;
             }
             assert!(Instant::now() < deadline, "the views do not catch up: {views}");
