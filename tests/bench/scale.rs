@@ -85,6 +85,7 @@ fn start_to_first_accept(data: &Path, model: &str) -> (f64, f64) {
         client.publish("run.trained", &format!("default/{model}"), r#"{"run":{"id":"first-after-start"},"artifact":{"uri":"file:///m"}}"#);
     let seconds = engine.started.elapsed().as_secs_f64();
     assert_eq!(status, 201);
+    engine.wait_for_views(); // so that everything is in memory that stays there
     let memory = engine.resident() as f64;
     engine.stop();
     (seconds, memory)
