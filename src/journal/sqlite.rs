@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use annals_events::record::{Record, View};
+use annals_events::record::Record;
 use annals_events::submission::Submission;
 use annals_events::time::Timestamp;
 use annals_events::verdict::{Outcome, Verdict};
@@ -111,20 +111,17 @@ impl SqliteJournal {
 
 /// An empty queue that goes on where the stored proposals and records end.
 fn waiting_behind(reader: &Reader, p: u32) -> Result<Queue, ReadError> {
-    let last_at = reader.last_at(p)?.max(last_record(reader, p, |view| view.recorded)?.unwrap_or_default());
-    Ok(Queue::new(judged_end(reader, p)?, last_at))
+    let (next, recorded) = judged_end(reader, p)?;
+    Ok(Queue::new(next, reader.last_at(p)?.max(recorded)))
 }
 
-/// The offset behind the last proposal that has its verdict: a stored one, or a record.
-fn judged_end(reader: &Reader, p: u32) -> Result<u64, ReadError> {
-    let recorded = last_record(reader, p, |view| view.src.map_or(0, |src| src + 1))?;
-    Ok(reader.verdicts_end(p)?.max(recorded.unwrap_or(0)))
-}
-
-fn last_record<T>(reader: &Reader, p: u32, look: impl FnOnce(&View<'_>) -> T) -> Result<Option<T>, ReadError> {
-    let end = reader.end(p)?;
-    let last = reader.records(p, end.saturating_sub(1), 1)?;
-    Ok(last.items.first().and_then(|last| last.record.view().ok().map(|view| look(&view))))
+/// The offset behind the last proposal that has its verdict, a stored one or a record, and the time
+/// of the last record.
+fn judged_end(reader: &Reader, p: u32) -> Result<(u64, Timestamp), ReadError> {
+    let last = reader.records(p, reader.end(p)?.saturating_sub(1), 1)?;
+    let view = last.items.first().and_then(|last| last.record.view().ok());
+    let (behind, recorded) = view.map_or((0, Timestamp::default()), |view| (view.src.map_or(0, |src| src + 1), view.recorded));
+    Ok((reader.verdicts_end(p)?.max(behind), recorded))
 }
 
 impl Journal for SqliteJournal {
@@ -148,7 +145,7 @@ impl Journal for SqliteJournal {
         let engine = self.engine.as_ref().ok_or_else(|| ClaimError::Unavailable(self.read_only()))?;
         let epoch = engine.writer.claim(partition).map_err(ClaimError::Unavailable)?;
         // an earlier claim may have stored verdicts and died before it said so
-        let next = judged_end(&self.reader, partition).map_err(|e| ClaimError::Unavailable(e.to_string()))?;
+        let (next, _) = judged_end(&self.reader, partition).map_err(|e| ClaimError::Unavailable(e.to_string()))?;
         engine.queues[partition as usize].settle_before(next);
         let (writer, queues) = (Arc::clone(&engine.writer), Arc::clone(&engine.queues));
         Ok(Box::new(SqliteClaim { partition, epoch, writer, queues, rows: Rows::default(), judged: Vec::new(), dead: false }))
