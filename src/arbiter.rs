@@ -149,7 +149,7 @@ enum Trouble {
 impl Trouble {
     fn is_final(&self) -> bool {
         match self {
-            Self::Halt(_) | Self::Stop(_) | Self::Read(ReadError::Corrupt(_)) => true,
+            Self::Halt(_) | Self::Stop(_) | Self::Read(ReadError::Corrupt(_) | ReadError::Gap(_)) => true,
             Self::Read(ReadError::Unavailable(_)) | Self::Claim(_) | Self::Append(_) => false,
         }
     }
@@ -332,6 +332,7 @@ impl Arbiter {
         }
         // the journal alone says where to go on: a stored offset could be reset, or be ahead of it
         let resume = self.ledger.last_src().map_or(0, |src| src + 1);
+        self.journal.check_resume(self.partition, resume)?;
         self.next_src = if self.mutant == Mutant::StoredOffset { self.next_src.max(resume) } else { resume };
         self.phase = Phase::Ready { claim };
         (self.owning, self.caught_up) = (true, true);
@@ -382,6 +383,7 @@ impl Arbiter {
         // the next refusal wait until the load is over
         self.read_verdicts()?;
         self.written.clear();
+        self.journal.judged(self.partition, self.next_src);
         self.phase = Phase::Ready { claim };
         self.snapshot_if_due();
         Ok(Step::Worked)

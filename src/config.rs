@@ -1,6 +1,7 @@
 //! Every flag and every variable, read once: nothing else in the program looks at either.
 
 pub mod ask;
+pub mod kafka;
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
@@ -9,6 +10,7 @@ use clap::builder::FalseyValueParser;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 use ask::{At, Emit, Get, Lineage, List, Replay, Subscribe, Timeline};
+use kafka::{Kafka, Role};
 
 /// Where a server listens, and clients look for it, unless told otherwise.
 pub const URL: &str = "http://127.0.0.1:8400";
@@ -77,9 +79,18 @@ pub enum Command {
 /// The engine.
 #[derive(Clone, Debug, Args)]
 pub struct Serve {
-    /// Directory of the journal and the views; made if it is missing
+    /// Directory of the journal and the views, or with --kafka of the snapshots only; made if it is missing
     #[arg(long, env = "ANNALS_DATA", default_value = "./annals-data", value_name = "DIR")]
     pub data: PathBuf,
+    /// Keep the journal on Kafka, not in the directory
+    #[command(flatten)]
+    pub kafka: Option<Kafka>,
+    /// Keep the views in this PostgreSQL database, not in the directory: postgres://USER:PASSWORD@HOST/NAME
+    #[arg(long, env = "ANNALS_DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    pub database: Option<String>,
+    /// What this instance does, of: door, arbiter, projector, publisher
+    #[arg(long, env = "ANNALS_ROLES", value_name = "ROLE,...", value_enum, value_delimiter = ',', default_values_t = Role::ALL)]
+    pub roles: Vec<Role>,
     /// Where to listen; port 0 takes a free one
     #[arg(long, env = "ANNALS_LISTEN", default_value = "127.0.0.1:8400", value_name = "HOST:PORT", value_parser = address)]
     pub listen: SocketAddr,

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Rules, checked by one suite on every implementation:
-//! 1. The offsets of a partition's proposals grow by one from 0; the append time never decreases.
+//! 1. The offsets of a partition's proposals grow, and may leave gaps; the append time never decreases.
 //! 2. [`Journal::claim`] fences: when it has returned, nothing that an earlier claim of the
 //!    partition appends or commits can become visible, and what it had left open is decided.
 //! 3. The records and verdicts of one commit become visible together or never.
@@ -134,6 +134,23 @@ pub trait Journal: Send + Sync + 'static {
     /// Every proposal of the partition that was appended before this time has its verdict.
     fn settled_until(&self, partition: u32) -> Timestamp;
 
+    /// Whether this instance is to arbitrate the partition: always, where there is only one.
+    fn wanted(&self, _partition: u32) -> bool {
+        true
+    }
+
+    /// Checks that every proposal from offset `from` on can still be read.
+    ///
+    /// # Errors
+    /// [`ReadError::Gap`] if some are gone.
+    fn check_resume(&self, _partition: u32, _from: u64) -> Result<(), ReadError> {
+        Ok(())
+    }
+
+    /// Told by the arbiter: every proposal before offset `next` is judged. For people who watch the
+    /// lag; nothing is ever resumed from it.
+    fn judged(&self, _partition: u32, _next: u64) {}
+
     /// Blocks until the partition may have something new for its arbiter, or `idle_max` has passed.
     fn wait(&self, partition: u32, idle_max: Duration);
 }
@@ -198,4 +215,7 @@ pub enum ReadError {
     /// Call a person: what is stored is damaged.
     #[error("the journal is damaged: {0}; restore it from a backup")]
     Corrupt(String),
+    /// Call a person: proposals that have no verdict are gone, or those that are there are others.
+    #[error("{0}")]
+    Gap(String),
 }

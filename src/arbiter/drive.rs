@@ -122,9 +122,9 @@ impl Driver {
         let listener = self.door.listener(self.partition);
         let snapshots = Arc::clone(&self.snapshots) as Arc<dyn Snapshots>;
         let mut arbiter = Arbiter::new(Arc::clone(&self.journal), self.partition, listener, snapshots);
-        arbiter.want(true);
         let (mut pause, mut snapshot) = (PAUSE_MIN, Instant::now());
         while !self.stopped() {
+            arbiter.want(self.journal.wanted(self.partition));
             let step = arbiter.step();
             *self.counts[self.partition as usize].lock().unwrap_or_else(PoisonError::into_inner) = arbiter.counts();
             match step {
