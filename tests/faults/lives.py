@@ -3,6 +3,7 @@
 import random
 
 CHANNELS = ("dev", "staging", "production")
+DECISION = {"decision": "approved", "meaning": "release", "reason": "reviewed"}
 ILLEGAL = 0.12
 MALFORMED = 0.01
 
@@ -69,7 +70,7 @@ class Lives:
                 ("version.promoted", "9999", {"channel": "production"}),
                 ("version.promoted", self.version(known), {"channel": "moon"}),
                 ("version.retired", "9999", {"reason": "it never was"}),
-                ("approval.decided", None, {"approval": "none", "decision": "approved", "approver": {"id": "eve"}}),
+                ("approval.decided", None, {"approval": "none", **DECISION, "approver": {"id": "eve"}}),
                 ("deployment.succeeded", None, {"deployment": "none"}),
                 ("alias.removed", None, {"alias": "none", "reason": "it never was"}),
                 ("model.created", None, {"owner": "eve"}),
@@ -116,10 +117,8 @@ class Lives:
         return self.version(known), {"approval": known.approvals[-1], "channel": self.random.choice(CHANNELS), "requester": {"id": "bob"}}
 
     def approval_decided(self, known):
-        decision = self.random.choice(("approved", "rejected"))
-        approver = {"id": self.random.choice(("cat", "bob"))}
-        data = {"approval": self.one(known.approvals), "decision": decision, "approver": approver}
-        return None, data | {"meaning": "release", "reason": "reviewed"}
+        decided = {"decision": self.random.choice(("approved", "rejected"))}
+        return None, {"approval": self.one(known.approvals), **DECISION, **decided, "approver": {"id": self.random.choice(("cat", "bob"))}}
 
     def deployment_requested(self, known):
         known.deployments.append(self.unique())

@@ -1,0 +1,67 @@
+#!/usr/bin/env python3
+"""kill -9 of arbiters and doors at random points under load: nothing that was answered is lost, and it soon goes on.
+
+Two arbiters and two doors on one cluster; in each round one of them is killed and started again.
+"""
+
+import random
+import sys
+import time
+
+from stage import Engine, Failure, Load, Stage, eventually, free_port, main, silence
+
+ARBITER, DOOR = ("--roles", "arbiter"), ("--roles", "door,projector")
+RECOVERY_MAX_S = 8.0
+
+
+def kills(options):
+    """The rounds, then the judges."""
+    chance = random.Random(options.seed)
+    with Stage(options.annals, options.kafka) as stage:
+        ports = {name: free_port() for name in ("arbiter-1", "arbiter-2", "door-1", "door-2")}
+        engines = {name: start(stage, name, port) for name, port in ports.items()}
+        for engine in engines.values():
+            engine.ready()
+        urls = [f"http://127.0.0.1:{ports[name]}" for name in ("door-1", "door-2")]
+        flags = ["--seed", str(options.seed), "--clients", "8", "--models", "24", "--patience", "30", "--timeout", "8"]
+        flags += ["--kafka", options.kafka, "--prefix", stage.prefix, "--kafka-clients", "1", "--kafka-rate", "20"]
+        load = Load(stage, urls, *flags)
+        eventually("the load is accepted", lambda: load.accepted() > 100)
+        moments = []
+        for _ in range(options.rounds):
+            time.sleep(chance.uniform(0.2, 2.0))  # a random point, not a wait for something
+            name = chance.choice(sorted(engines))
+            engines[name].kill()
+            moments.append((name, time.monotonic()))
+            before = load.accepted()
+            engines[name] = start(stage, name, ports[name]).ready()
+            eventually(f"something is accepted after the kill of {name}", lambda before=before: load.accepted() > before + 20)
+        load.end()
+        found = stage.judge(load, at_least=100)
+        gaps = recoveries(load.lines(), moments)
+        worst = sorted(gap for _, gap in gaps)[int(len(gaps) * 0.99) - 1 if len(gaps) >= 100 else -1]
+        if worst > RECOVERY_MAX_S:
+            raise Failure(f"kill to next accept took {worst:.1f} s, at most {RECOVERY_MAX_S} s is allowed: {gaps}")
+        codes = {engine.name: engine.end() for engine in engines.values()}
+        if any(codes.values()):
+            raise Failure(f"exit codes after SIGTERM: {codes}")
+        return {"rounds": options.rounds, "recovery_p99_s": round(worst, 2), **counted(found)}
+
+
+def start(stage, name, port):
+    """An engine of this name, at its port."""
+    return Engine(stage, name, *(ARBITER if name.startswith("arbiter") else DOOR), port=port)
+
+
+def recoveries(lines, moments):
+    """For each kill how long the slowest partition took to accept again."""
+    return [(name, max(silence(lines, moment).values())) for name, moment in moments if silence(lines, moment)]
+
+
+def counted(found):
+    """The part of a judgement that is printed."""
+    return {name: found[name] for name in ("events", "models", "duplicates", "orphans", "uncommitted", "answers", "operations") if name in found}
+
+
+if __name__ == "__main__":
+    sys.exit(main(__doc__, kills, rounds=5))
