@@ -16,7 +16,7 @@ from answers import Answers, read_ledger
 from chain import Findings, check_places, follow
 from judge import PartitionJudge
 
-SHOWN_MAX = 20
+SHOWN_MAX = 5  # of each kind: one cause may have many consequences
 
 
 def check(topics, attempts=None, quiesced=True):
@@ -47,9 +47,10 @@ def summary(topics, histories, answers, findings):
     for history in histories:
         for name, count in history.counts.items():
             outcomes[name] = outcomes.get(name, 0) + count
-    checks = {}
+    checks, shown = {}, []
     for finding in findings.list:
         checks[finding["check"]] = checks.get(finding["check"], 0) + 1
+        shown += [finding] if checks[finding["check"]] <= SHOWN_MAX else []
     streams = [history.stream for history in histories]
     return {
         "ok": not findings.list,
@@ -63,7 +64,7 @@ def summary(topics, histories, answers, findings):
         "verdicts": sum(len(found) for history in histories for found in history.verdicts.values()),
         "answers": answers,
         "wrong": checks,
-        "findings": findings.list[:SHOWN_MAX],
+        "findings": shown,
     }
 
 

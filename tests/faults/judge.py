@@ -107,9 +107,11 @@ class PartitionJudge:
             self.read_verdict(raw)
         self.check_order()
         last = max(self.by_src, default=-1)
-        offsets = set()
+        offsets = {raw.offset for raw in proposals}
+        for src in sorted(self.by_src.keys() - offsets):
+            self.findings.add("source", self.by_src[src].name(), f"there is no proposal at offset {src}")
+            self.broken.add(self.by_src[src].key)  # what follows from it cannot be judged
         for raw in proposals:
-            offsets.add(raw.offset)
             event = self.by_src.get(raw.offset)
             outcome = self.expected(raw)
             if event is None and raw.offset > last and outcome["outcome"] == "accepted" and raw.offset not in self.history.verdicts:
@@ -118,8 +120,6 @@ class PartitionJudge:
                     self.findings.add("unanswered", raw.place(), "a legal proposal became no event and has no verdict")
             self.compare(raw, outcome, event, quiesced)
             self.history.counts[outcome["outcome"]] += 1
-        for src in sorted(self.by_src.keys() - offsets):
-            self.findings.add("source", self.by_src[src].name(), f"there is no proposal at offset {src}")
         for src in sorted(self.history.verdicts.keys() - offsets):
             where = self.history.verdicts[src][0].raw.place()
             self.findings.add("verdict", where, f"is about offset {src}, where no proposal is")
