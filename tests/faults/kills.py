@@ -23,7 +23,7 @@ def kills(options):
         for engine in engines.values():
             engine.ready()
         urls = [f"http://127.0.0.1:{ports[name]}" for name in ("door-1", "door-2")]
-        flags = ["--seed", str(options.seed), "--clients", "8", "--models", "24", "--patience", "30", "--timeout", "8"]
+        flags = ["--seed", str(options.seed), "--clients", "12", "--models", "24", "--partitions", "6", "--patience", "30", "--timeout", "8"]
         flags += ["--kafka", options.kafka, "--prefix", stage.prefix, "--kafka-clients", "1", "--kafka-rate", "20"]
         load = Load(stage, urls, *flags)
         eventually("the load is accepted", lambda: load.accepted() > 100)
@@ -33,9 +33,9 @@ def kills(options):
             name = chance.choice(sorted(engines))
             engines[name].kill()
             moments.append((name, time.monotonic()))
-            before = load.accepted()
             engines[name] = start(stage, name, ports[name]).ready()
-            eventually(f"something is accepted after the kill of {name}", lambda before=before: load.accepted() > before + 20)
+            moment = moments[-1][1]
+            eventually(f"every partition accepts after the kill of {name}", lambda moment=moment: len(silence(load.lines(), moment)) == 6)
         load.end()
         found = stage.judge(load, at_least=100)
         gaps = recoveries(load.lines(), moments)

@@ -5,7 +5,7 @@ Each attempt is a line of the ledger, written as soon as it is over: check.py an
 answer, a 202 or a 503 tries again with the same id, at any of the URLs; a few give up, a few repeat what was accepted.
 
   load.py --url URL [--url URL] --ledger FILE [--seed N] [--clients N] [--models N] [--seconds S | --writes N]
-          [--kafka HOST:PORT --prefix PREFIX --kafka-clients N]
+          [--partitions N] [--kafka HOST:PORT --prefix PREFIX --kafka-clients N]
 """
 
 import argparse
@@ -19,6 +19,7 @@ import time
 import urllib.parse
 from pathlib import Path
 
+from frame import partition_of
 from lives import Lives
 
 REFUSED = (404, 409, 412)
@@ -212,6 +213,7 @@ def arguments():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--clients", type=int, default=8, help="over HTTP")
     parser.add_argument("--models", type=int, default=16)
+    parser.add_argument("--partitions", type=int, help="of the journal: each client keeps to the models of one, and waits for no other")
     parser.add_argument("--seconds", type=float, help="how long; a signal ends it as well")
     parser.add_argument("--writes", type=int, help="proposals of each client")
     parser.add_argument("--timeout", type=float, default=10, help="of one request, in seconds")
@@ -224,15 +226,28 @@ def arguments():
     return parser.parse_args()
 
 
+def keys_of(options):
+    """The models, in one share or in one for each partition."""
+    shares, n = [[] for _ in range(options.partitions or 1)], 0
+    each = -(-options.models // len(shares))
+    while any(len(share) < each for share in shares):
+        key = f"{'default' if n % 4 else 'lab'}/m-{options.seed}-{n}"
+        share = shares[partition_of(key.encode(), len(shares))]
+        share += [key] if len(share) < each else []
+        n += 1
+    return shares
+
+
 def main():
     """Starts the clients, waits, says what came of it."""
     options = arguments()
     over, ledger = threading.Event(), Ledger(options.ledger)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: over.set())
-    keys = [f"{'default' if n % 4 else 'lab'}/m-{options.seed}-{n}" for n in range(options.models)]
-    clients = [HttpClient(n, options, keys, ledger, over) for n in range(options.clients if options.url else 0)]
-    clients += [KafkaClient(n, options, keys, ledger, over) for n in range(options.kafka_clients if options.kafka else 0)]
+    shares = keys_of(options)
+    clients = [HttpClient(n, options, shares[n % len(shares)], ledger, over) for n in range(options.clients if options.url else 0)]
+    everything = [key for share in shares for key in share]
+    clients += [KafkaClient(n, options, everything, ledger, over) for n in range(options.kafka_clients if options.kafka else 0)]
     began = time.monotonic()
     for client in clients:
         client.start()
