@@ -25,7 +25,7 @@ unless given; `way` is "up" (to the broker), "down" or "both".
                                                connection; `cut`: the client's connection is reset meanwhile, the one
                                                to the broker stays
   {"do": "held"}                               what is held, or was: id, api_key, released, response error
-  {"do": "release", "wait_s": 10}              sends it on, and waits for the broker's answer
+  {"do": "release", "id": 0, "wait_s": 10}     sends it on, all without `id`, and waits for the broker's answer
   {"do": "heal"}                               no latency, stall, swallow and hold any more; open
   {"do": "stats"}                              connections, bytes, requests by api key
 """
@@ -281,7 +281,7 @@ class Proxy:
         elif do == "held":
             return {"held": [held.told() for held in self.held]}
         elif do == "release":
-            return await self.release(command.get("wait_s", 10))
+            return await self.release(command.get("id"), command.get("wait_s", 10))
         elif do == "stats":
             return {link.name: {"now": len(link.connections), "opened": link.opened, **link.bytes, "requests": link.requests} for link in links}
         else:
@@ -305,9 +305,9 @@ class Proxy:
             else:
                 raise KeyError(f"`{do}` is no command")
 
-    async def release(self, wait_s):
+    async def release(self, number, wait_s):
         """Sends on what is held, and waits for the broker's answers."""
-        waiting = [held for held in self.held if not held.go.is_set()]
+        waiting = [held for held in self.held if not held.go.is_set() and number in (None, held.number)]
         for held in waiting:
             held.go.set()
         try:
