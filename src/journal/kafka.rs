@@ -103,7 +103,7 @@ impl KafkaJournal {
         let id = identify(&connection, &history)?;
         let index = Arc::new(Index::default());
         let tail = Arc::new(Tail::start(&connection, partitions, Arc::clone(&index))?);
-        let owners = arbitrate.then(|| Owners::join(&connection, partitions)).transpose()?;
+        let owners = arbitrate.then(|| Owners::join(&connection, partitions, Arc::clone(&tail))).transpose()?;
         let ends = Ends::start(partitions, Arc::clone(&tail), Arc::clone(&history))?;
         let journal = Self {
             id,

@@ -3,6 +3,7 @@
 
 mod bad_days;
 mod bad_input;
+mod clients;
 mod cluster;
 mod command_line;
 mod crash;
