@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use clap::builder::FalseyValueParser;
 use clap::{Args, Subcommand, ValueEnum};
 
 /// How to reach the journal on Kafka.
@@ -20,6 +21,9 @@ pub struct Kafka {
     /// Confluent-compatible schema registry, such as http://127.0.0.1:8081
     #[arg(long, env = "ANNALS_SCHEMA_REGISTRY_URL", value_name = "URL", requires = "kafka")]
     pub schema_registry: Option<String>,
+    /// Switch of the fault tests: take every partition without asking the group, so that arbiters fence one another
+    #[arg(long, env = "ANNALS_OWN_EVERY_PARTITION", hide = true, requires = "kafka", value_parser = FalseyValueParser::new())]
+    pub own_every_partition: bool,
 }
 
 /// A part of the engine that an instance may run without the others.

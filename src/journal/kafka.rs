@@ -88,6 +88,8 @@ pub struct KafkaJournal {
     tail: Arc<Tail>,
     index: Arc<Index>,
     owners: Option<Owners>,
+    /// Without a group: what the engine must bear, since the group is only a hint.
+    owns_all: bool,
     ends: Ends,
 }
 
@@ -114,11 +116,19 @@ impl KafkaJournal {
             tail,
             index,
             owners,
+            owns_all: false,
             ends,
             connection,
         };
         journal.read_verdicts_back()?;
         Ok(journal)
+    }
+
+    /// Believes to own every partition, whatever other instances believe: for tests of the fence.
+    #[must_use]
+    pub fn own_every_partition(mut self) -> Self {
+        self.owns_all = true;
+        self
     }
 
     /// What was told lately: who asks for it may have asked another instance, or this one before it died.
@@ -286,7 +296,7 @@ impl Journal for KafkaJournal {
     }
 
     fn wanted(&self, partition: u32) -> bool {
-        self.owners.as_ref().is_some_and(|owners| owners.has(partition))
+        self.owns_all || self.owners.as_ref().is_some_and(|owners| owners.has(partition))
     }
 
     fn check_resume(&self, partition: u32, from: u64) -> Result<(), ReadError> {

@@ -37,6 +37,9 @@ pub fn connection(kafka: &Kafka) -> Result<Connection, SettingsError> {
 /// [`OpenError`] says what a person has to do.
 pub fn open(dir: &Path, kafka: Option<&Kafka>, arbitrate: bool) -> Result<Arc<dyn Journal>, OpenError> {
     Ok(match kafka {
+        Some(kafka) if arbitrate && kafka.own_every_partition => {
+            Arc::new(KafkaJournal::open(connection(kafka)?, false)?.own_every_partition())
+        }
         Some(kafka) => Arc::new(KafkaJournal::open(connection(kafka)?, arbitrate)?),
         None => Arc::new(SqliteJournal::open(dir)?),
     })
