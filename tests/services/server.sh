@@ -177,30 +177,32 @@ java_tools() {
   fi
 }
 
-# java_flags HOME [DIR]: sets `flags` for a server whose jars lie in HOME. The first clean end of a server of DIR
+# java_flags HOME [DIR]: sets `flags` for a server whose jars lie in HOME. The first polite end of a server of DIR
 # leaves an archive of loaded classes, with which later ones start faster; it is for one build of Java.
 java_flags() {
   local archive
-  archive=$(class_archive "$1")
+  archive=$1/classes-$(stat -Lc %Y "$(command -v java)").jsa
   # Short lives on few cores: the serial collector, and no file for monitoring tools.
   flags=(-XX:+UseSerialGC -XX:-UsePerfData -Xlog:cds=off -Xlog:cds+dynamic=off)
   if [ -s "$archive" ]; then
     flags+=(-XX:SharedArchiveFile="$archive")
   elif [ -n "${2:-}" ]; then
+    echo "$archive" >"$2/archive"
     flags+=(-XX:ArchiveClassesAtExit="$2/classes.jsa")
   fi
 }
 
-class_archive() {
-  echo "$1/classes-$(stat -Lc %Y "$(command -v java)").jsa"
-}
-
-# keep_classes DIR HOME: after a clean end.
-keep_classes() {
-  [ ! -s "$1/classes.jsa" ] || mv -f "$1/classes.jsa" "$(class_archive "$2")"
-}
-
-# forget DIR: what a server wrote; only its log stays, and its port for the next start.
-forget() {
-  rm -rf "$1/data" "$1/pid" "$1/address" "$1/classes.jsa"
+# down DIR: ends the servers whose state lies in DIR or below, and removes what they wrote; their logs stay, and
+# their ports for the next start.
+down() {
+  local file dir
+  for file in $(find "$1" -maxdepth 3 -name pid -type f); do
+    (
+      dir=$(dirname "$file")
+      stop "$dir"
+      [ ! -s "$dir/classes.jsa" ] || mv -f "$dir/classes.jsa" "$(cat "$dir/archive")"
+      rm -rf "$dir/data" "$dir/pid" "$dir/address" "$dir/archive" "$dir/classes.jsa"
+    ) &
+  done
+  wait
 }
