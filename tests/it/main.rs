@@ -4,8 +4,10 @@
 mod bad_days;
 mod bad_input;
 mod command_line;
+mod compose;
 mod crash;
 mod life;
+mod services;
 mod stage;
 mod stream;
 mod surface;
