@@ -118,6 +118,7 @@ installed() {
     apt-get "${options[@]}" install "$@" || { apt-get "${options[@]}" update && apt-get "${options[@]}" install "$@"; }
   ) 8>"$cache/apt.lock" >"$work/log" 2>&1 || {
     tail -n 20 "$work/log" >&2
+    rm -rf "$work"
     die "\`apt-get install $*\` failed"
   }
   rm -rf "$work"
@@ -139,6 +140,7 @@ from_maven() {
     mkdir "$work/files"
     download "$work" "$@" >"$work/log" 2>&1 || {
       tail -n 20 "$work/log" >&2
+      rm -rf "$work"
       die "Maven could not download $*: it needs Maven Central (or a mirror in its settings)"
     }
     rm -rf "$home"
@@ -173,7 +175,7 @@ download() {
 
 java_tools() {
   if ! command -v java >/dev/null || ! command -v javac >/dev/null || ! command -v mvn >/dev/null; then
-    installed openjdk-17-jdk-headless maven
+    installed default-jdk-headless maven
   fi
 }
 
