@@ -1,0 +1,3 @@
+//! The journal on Kafka.
+
+pub mod registry;
