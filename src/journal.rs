@@ -19,6 +19,7 @@
 
 pub mod follow;
 pub mod kafka;
+pub mod open;
 pub mod sqlite;
 
 #[cfg(test)]
