@@ -1,11 +1,14 @@
 //! Behaviour of the real program: one binary, each test with an engine and a directory of its own.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod asyncapi;
 mod bad_days;
 mod bad_input;
 mod command_line;
 mod crash;
+mod forwarder;
 mod life;
+mod schema_registry;
 mod stage;
 mod stream;
 mod surface;
