@@ -1,4 +1,4 @@
-"""Checks real messages against events/asyncapi.yaml: key, headers and payload of each, read raw.
+"""Checks real messages against events/asyncapi.yaml: key, headers and payload of each, read raw; and the topics' settings.
 
 Usage: asyncapi_check.py --bootstrap HOST:PORT --prefix PREFIX [--properties FILE] [TOPIC …]
        asyncapi_check.py --records FILE …        records as in events/golden, instead of a broker
@@ -128,8 +128,22 @@ def from_topic(consumer, name):
         yield Message((message.partition(), message.offset()), message.key(), message.headers(), message.value())
 
 
+def other_settings(admin, channels, prefix, names):
+    """What a topic is set to, where the document says otherwise. How many replicas there are is the operator's choice."""
+    from confluent_kafka.admin import ConfigResource
+
+    for name in names:
+        resource = ConfigResource(ConfigResource.Type.TOPIC, f"{prefix}.{name}")
+        found = admin.describe_configs([resource])[resource].result(60)
+        for setting, wanted in channels.root["channels"][name]["bindings"]["kafka"]["topicConfiguration"].items():
+            wanted = ",".join(wanted) if isinstance(wanted, list) else str(wanted).lower() if isinstance(wanted, bool) else str(wanted)
+            if setting != "min.insync.replicas" and found[setting].value != wanted:
+                yield f"{prefix}.{name}: {setting} is {found[setting].value}, not {wanted}"
+
+
 def check_broker(channels, arguments):
     from confluent_kafka import Consumer
+    from confluent_kafka.admin import AdminClient
 
     settings = {"bootstrap.servers": arguments.bootstrap, "group.id": f"{arguments.prefix}.asyncapi-check"}
     settings |= {"enable.auto.commit": False, "isolation.level": "read_committed", "enable.partition.eof": True}
@@ -137,11 +151,15 @@ def check_broker(channels, arguments):
         if line.strip() and not line.lstrip().startswith("#"):
             name, value = line.split("=", 1)
             settings[name.strip()] = value.strip()
+    names = arguments.names or list(channels.by_name)
+    own = ("group.id", "enable.auto.commit", "isolation.level", "enable.partition.eof")
+    admin = AdminClient({name: value for name, value in settings.items() if name not in own})
+    differing = list(other_settings(admin, channels, arguments.prefix, names))
     consumer = Consumer(settings)
     faults, counts = [], {}
     try:
         refused = set()
-        for channel in arguments.names or channels.by_name:
+        for channel in names:
             topic, count = f"{arguments.prefix}.{channel}", 0
             for message in from_topic(consumer, topic):
                 count += 1
@@ -159,7 +177,7 @@ def check_broker(channels, arguments):
         faults = [fault for fault in faults if fault[0] != "proposals" or fault[1] not in refused]
     finally:
         consumer.close()
-    return [f"{arguments.prefix}.{channel} {p}:{offset}: {fault}" for channel, (p, offset), fault in faults], counts
+    return differing + [f"{arguments.prefix}.{channel} {p}:{offset}: {fault}" for channel, (p, offset), fault in faults], counts
 
 
 def check_files(channels, files):

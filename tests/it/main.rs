@@ -4,9 +4,11 @@
 mod asyncapi;
 mod bad_days;
 mod bad_input;
+mod cluster;
 mod command_line;
 mod crash;
 mod forwarder;
+mod kafka;
 mod life;
 mod schema_registry;
 mod stage;

@@ -12,7 +12,9 @@ use annals_events::submission::Submission;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use crate::cluster::Cluster;
 use crate::forwarder::Forwarder;
+use crate::stage::{event, eventually};
 
 /// How long anything may take before a test gives up.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -187,6 +189,21 @@ fn a_password_in_the_address_is_not_told() {
     assert!(status.contains("127.0.0.1:1/apis") && !status.contains("secret"), "{status}");
 }
 
+#[test]
+fn what_somebody_deletes_is_registered_again() {
+    let prefix = prefix();
+    let running = running(&url(), &prefix);
+    running.until(State::Registered);
+    let path = format!("subjects/{prefix}model.created.v1");
+    assert_eq!(ask("DELETE", &path, None).0, 200);
+    let began = Instant::now();
+    while ask("GET", &format!("{path}/versions"), None).0 != 200 {
+        assert!(began.elapsed() < PATIENCE, "{path} stays deleted");
+        std::thread::sleep(PAUSE);
+    }
+    running.until(State::Registered);
+}
+
 /// A golden record's value and the data within it.
 fn golden(dotted: &str) -> (String, Value) {
     let path = format!("{}/events/golden/{dotted}.v1.json", env!("CARGO_MANIFEST_DIR"));
@@ -217,8 +234,13 @@ fn confluents_clients_read_our_records_and_write_what_we_read() {
     assert_eq!(said["read"], serde_json::from_str::<Value>(&value).unwrap());
     assert!(said["wrong"].as_str().unwrap().contains("'one' is not of type 'integer'"), "the schema is not looked at: {}", said["wrong"]);
 
-    let framed: Vec<u8> =
-        said["framed"].as_str().unwrap().as_bytes().chunks(2).map(|hex| u8::from_str_radix(str::from_utf8(hex).unwrap(), 16).unwrap()).collect();
+    let framed: Vec<u8> = said["framed"]
+        .as_str()
+        .unwrap()
+        .as_bytes()
+        .chunks(2)
+        .map(|hex| u8::from_str_radix(str::from_utf8(hex).unwrap(), 16).unwrap())
+        .collect();
     let header = |name: &str, value: &str| (name.to_owned(), value.as_bytes().to_vec());
     let submission = Submission {
         key: Some(b"default/iris".to_vec()),
@@ -233,4 +255,27 @@ fn confluents_clients_read_our_records_and_write_what_we_read() {
     };
     let proposal = Proposal::read(&submission).unwrap();
     assert_eq!(serde_json::from_str::<Value>(&proposal.data).unwrap(), data);
+}
+
+#[test]
+fn an_engines_records_name_their_schema_and_fit_the_description_of_the_topics() {
+    let cluster = Cluster::fresh().with(&["--schema-registry", &url()]);
+    let engine = cluster.start("a");
+    // the engine waits for no schema registry: what is recorded before the ids are known has no header
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/confluent_journal.py");
+    let (python, kafka) = (setting("ANNALS_TEST_PYTHON"), setting("ANNALS_TEST_KAFKA"));
+    let mut said = Value::Null;
+    eventually("the journal's records name their schema", || {
+        engine.publish(&event("model.measured", "default/iris", json!({"metric": "accuracy", "value": 0.9})));
+        engine.publish(&event("model.created", &format!("default/m-{}", uuid::Uuid::now_v7()), json!({})));
+        let output = Command::new(&python).args([script, &kafka, &url(), &cluster.prefix]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        said = serde_json::from_slice(&output.stdout).unwrap();
+        said["read"].as_u64().unwrap() > 0
+    });
+    assert_eq!(said["types"], json!(["dev.annals.model.created.v1"]), "{said}");
+    // an unknown model: refused, and so in no topic but proposals and verdicts
+    let check = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/faults/asyncapi_check.py");
+    let output = Command::new(&python).args([check, "--bootstrap", &kafka, "--prefix", &cluster.prefix]).output().unwrap();
+    assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
 }

@@ -116,7 +116,8 @@ fn each_breaking_change_is_seen() {
         ["/b/[]/c was `integer, optional` and is `number, optional`"]
     );
     assert_eq!(with(&|s| s["properties"]["e"]["enum"] = json!(["x"])).len(), 1);
-    let added = |s: &mut Value| s["properties"]["n"] = json!({"type": "object", "required": ["m"], "properties": {"m": {"type": "string"}}});
+    let added =
+        |s: &mut Value| s["properties"]["n"] = json!({"type": "object", "required": ["m"], "properties": {"m": {"type": "string"}}});
     assert_eq!(with(&|s| (added(s), s["required"] = json!(["a", "n"])).1), ["/n is new and required"]);
     // what may be: something new that nobody must send, one word more, less that is required
     assert_eq!(with(&|s| (added(s), s["required"] = json!([])).1), Vec::<String>::new());
