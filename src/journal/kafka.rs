@@ -193,6 +193,10 @@ impl Journal for KafkaJournal {
         self.partitions
     }
 
+    fn schemas(&self) -> Option<registry::Status> {
+        self.connection.schemas()
+    }
+
     fn propose(&self, partition: u32, submission: Submission) -> Proposed<'_> {
         let headers = codec::encode_headers(&submission);
         let mut record = FutureRecord::to(&self.proposals).partition(number(partition)).payload(&submission.value).headers(headers);

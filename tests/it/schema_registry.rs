@@ -18,6 +18,7 @@ use crate::stage::{event, eventually};
 
 /// How long anything may take before a test gives up.
 const PATIENCE: Duration = Duration::from_secs(90);
+/// Between two tries; the engine itself waits longer.
 const PAUSE: Duration = Duration::from_millis(200);
 
 fn setting(variable: &str) -> String {
@@ -278,4 +279,16 @@ fn an_engines_records_name_their_schema_and_fit_the_description_of_the_topics() 
     let check = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/faults/asyncapi_check.py");
     let output = Command::new(&python).args([check, "--bootstrap", &kafka, "--prefix", &cluster.prefix]).output().unwrap();
     assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn an_engine_takes_events_while_the_schema_registry_is_away_and_says_so() {
+    let cluster = Cluster::fresh().with(&["--schema-registry", "http://127.0.0.1:1"]);
+    let engine = cluster.start("a");
+    engine.publish(&event("model.created", "default/iris", json!({}))).ok(201);
+    eventually("it says so", || {
+        let ready = engine.get("/readyz").ok(200);
+        ready["notes"][0].as_str().is_some_and(|note| note.contains("schema registry: away") && note.contains("127.0.0.1:1"))
+    });
+    engine.publish(&event("model.created", "default/rose", json!({}))).ok(201);
 }

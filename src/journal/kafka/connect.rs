@@ -13,7 +13,7 @@ use rdkafka::error::KafkaResult;
 use rdkafka::producer::FutureProducer;
 use rdkafka::types::RDKafkaErrorCode;
 
-use super::registry::Registry;
+use super::registry::{self, Registry};
 
 /// How long a question to the brokers may take.
 pub const ASK_MAX: Duration = Duration::from_secs(10);
@@ -124,6 +124,12 @@ impl Connection {
     #[must_use]
     pub fn with_schemas(self, schemas: Arc<Registry>) -> Self {
         Self { schemas: Some(schemas), ..self }
+    }
+
+    /// How it stands with the schema registry, if there is one.
+    #[must_use]
+    pub fn schemas(&self) -> Option<registry::Status> {
+        self.schemas.as_ref().map(|schemas| schemas.status())
     }
 
     /// The header that names the schema of a record's value, if its id is known.

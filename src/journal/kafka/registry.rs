@@ -67,6 +67,14 @@ pub struct Status {
     pub reasons: Vec<String>,
 }
 
+impl Status {
+    /// What is wrong, in a sentence; `None` while all is well.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        matches!(self.state, State::Away | State::Refused).then(|| format!("the schema registry: {self}"))
+    }
+}
+
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { state, known, schemas, reasons } = self;
