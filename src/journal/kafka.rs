@@ -15,6 +15,7 @@ pub mod connect;
 mod ends;
 mod history;
 mod owners;
+pub mod registry;
 mod tail;
 #[cfg(test)]
 mod tests;
@@ -200,6 +201,10 @@ impl Journal for KafkaJournal {
 
     fn partitions(&self) -> u32 {
         self.partitions
+    }
+
+    fn schemas(&self) -> Option<registry::Status> {
+        self.connection.schemas()
     }
 
     fn propose(&self, partition: u32, submission: Submission) -> Proposed<'_> {

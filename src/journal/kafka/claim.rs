@@ -47,6 +47,7 @@ impl ProducerContext for Ear {
 /// See the module.
 pub struct KafkaClaim {
     partition: u32,
+    connection: Connection,
     producer: Option<BaseProducer<Ear>>,
     ear: Ear,
     journal: String,
@@ -61,7 +62,7 @@ impl KafkaClaim {
         let producer: BaseProducer<Ear> = connection.transactional(&format!("arbiter.{partition}"), ear.clone()).map_err(away)?;
         producer.init_transactions(ASK_MAX).map_err(away)?;
         let (journal, verdicts) = (connection.topic(Topic::Journal), connection.topic(Topic::Verdicts));
-        Ok(Self { partition, producer: Some(producer), ear, journal, verdicts })
+        Ok(Self { partition, connection: connection.clone(), producer: Some(producer), ear, journal, verdicts })
     }
 
     /// Verdicts first, and events only when those are stored: librdkafka sends an EndTxn again after a
