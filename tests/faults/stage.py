@@ -17,6 +17,7 @@ import uuid
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+SERVICES = HERE.parent / "services"
 DEADLINE_S = 120
 
 
@@ -97,6 +98,24 @@ class Engine:
         with urllib.request.urlopen(self.url + path, timeout=30) as answer:
             return answer.read().decode()
 
+    def ask(self, path, body=None, **headers):
+        """Status and JSON of a request, also of one that is refused; 0 and nothing without an answer."""
+        request = urllib.request.Request(self.url + path, body, {name.replace("_", "-"): text for name, text in headers.items()})
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return answer.status, json.loads(answer.read() or b"{}")
+        except urllib.error.HTTPError as error:
+            return error.code, json.loads(error.read() or b"{}")
+        except OSError:
+            return 0, {}
+
+    def ended(self):
+        """Waits until it has ended by itself; answers its exit code and what it said."""
+        try:
+            return self.process.wait(DEADLINE_S), self.said()
+        except subprocess.TimeoutExpired:
+            raise Failure(f"{self.name} runs on, and should have refused to start: {self.said()[-2000:]}") from None
+
     def send(self, number):
         """A signal, such as SIGSTOP."""
         self.process.send_signal(number)
@@ -158,15 +177,16 @@ class Load:
 class Stage:
     """Topics, programs and a folder that go away together."""
 
-    def __init__(self, annals, bootstrap, partitions=6):
+    def __init__(self, annals, bootstrap, partitions=6, replicas=1):
         self.annals, self.bootstrap, self.prefix = str(annals), bootstrap, f"t-{uuid.uuid4()}"
         self.keep = bool(os.environ.get("ANNALS_TEST_KEEP"))
         self.folder = Path(tempfile.mkdtemp(prefix="annals-faults-"))
         self.engines, self.loads = [], []
-        self.partitions = partitions
+        self.partitions, self.replicas = partitions, replicas
 
     def __enter__(self):
-        size = ["--partitions", str(self.partitions), "--replication-factor", "1", "--min-insync-replicas", "1"]
+        size = ["--partitions", str(self.partitions), "--replication-factor", str(self.replicas)]
+        size += ["--min-insync-replicas", str(max(self.replicas - 1, 1))]
         self.run("topics", "create", "--kafka", self.bootstrap, "--kafka-prefix", self.prefix, *size)
         return self
 
@@ -183,10 +203,14 @@ class Stage:
 
     def run(self, *arguments):
         """A command of the program under test."""
-        done = subprocess.run([self.annals, *arguments], capture_output=True, text=True, timeout=DEADLINE_S)
+        done = self.tried(*arguments)
         if done.returncode != 0:
             raise Failure(f"annals {' '.join(arguments)} ended with {done.returncode}: {done.stderr}")
         return done.stdout
+
+    def tried(self, *arguments):
+        """The same, whatever comes of it."""
+        return subprocess.run([self.annals, *arguments], capture_output=True, text=True, timeout=DEADLINE_S)
 
     def judge(self, load=None, at_least=1, settle_s=60):
         """check.py on the topics once all proposals are answered, and linear.py on the ledger; what they counted."""
@@ -215,6 +239,32 @@ class Stage:
         if not done.stdout:
             raise Failure(f"{command[0]} said nothing: {done.stderr}")
         return json.loads(done.stdout)
+
+
+class Service:
+    """A server of tests/services that belongs to one test, with its data in the test's folder."""
+
+    def __init__(self, stage_folder, name):
+        self.script, self.folder = SERVICES / name, Path(stage_folder) / name
+        self.folder.parent.chmod(0o711)  # PostgreSQL is somebody else, and must pass through
+        self.address = self.do("up", self.folder)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, trace):
+        self.do("down", self.folder)
+
+    def do(self, *arguments):
+        """A command of its script; answers the last line."""
+        # a file, since the servers would keep a pipe open
+        with tempfile.TemporaryFile("w+") as out:
+            done = subprocess.run([self.script, *map(str, arguments)], stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, timeout=300)
+            out.seek(0)
+            said = out.read().strip()
+        if done.returncode != 0:
+            raise Failure(f"{self.script.name} {arguments[0]} ended with {done.returncode}: {said}")
+        return said.splitlines()[-1] if said else ""
 
 
 class Proxied:
