@@ -18,6 +18,7 @@ mod reader;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod unopened;
 mod writer;
 
 use std::fs::File;
@@ -36,6 +37,7 @@ pub use home::{FILE, OpenError};
 use keeper::Keeper;
 use queue::Queue;
 use reader::{Reader, name_of};
+pub use unopened::Unopened;
 use writer::{RecordRow, Rows, VerdictRow, Writer};
 
 use super::{AppendError, Batch, Chunk, Claim, ClaimError, Journal, Located, PARTITIONS, ProposeError, Proposed, Queued, ReadError};
@@ -52,7 +54,8 @@ pub struct SqliteJournal {
 
 /// What only the one process has that may write. The lock goes last.
 struct Engine {
-    _keeper: Keeper,
+    /// Not while it is being filled.
+    _keeper: Option<Keeper>,
     writer: Arc<Writer>,
     queues: Arc<Vec<Queue>>,
     _lock: File,
@@ -81,7 +84,7 @@ impl SqliteJournal {
         let queues = Arc::new(queues.map_err(|e| OpenError::Damaged { dir: dir.to_owned(), what: e.to_string() })?);
         let keeper =
             Keeper::start(&file, Arc::clone(&writer), meta.partitions).map_err(|source| OpenError::Io { path: dir.to_owned(), source })?;
-        let engine = Engine { writer, queues, _keeper: keeper, _lock: lock };
+        let engine = Engine { writer, queues, _keeper: Some(keeper), _lock: lock };
         Ok(Self { dir: dir.to_owned(), id: meta.id, partitions: meta.partitions, reader, engine: Some(engine) })
     }
 

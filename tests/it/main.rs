@@ -4,6 +4,7 @@
 mod bad_days;
 mod bad_input;
 mod command_line;
+mod control;
 mod crash;
 mod life;
 mod stage;

@@ -83,7 +83,10 @@ pub fn visit(world: &mut World) {
 /// All is healed, and the partition stands still: it must do so through restarts and takeovers, until
 /// somebody accepts the record; and then all must go on by themselves. Says what is wrong.
 pub fn stay(world: &mut World) -> Option<String> {
-    let mut intrusion = world.intrusion.take().filter(|i| !i.legal)?;
+    if world.intrusion.as_ref().is_none_or(|intrusion| intrusion.legal) {
+        return None;
+    }
+    let mut intrusion = world.intrusion.take()?;
     let mut ledger = Ledger::new(0);
     intrusion.diverged = visible(&world.journal).0.iter().any(|record| ledger.apply(record).is_err());
     let record = intrusion.record.view().map(|view| (view.seq, intrusion.record.hash())).ok()?;

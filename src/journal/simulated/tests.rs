@@ -1,6 +1,7 @@
 //! Thousands of seeds; what they reach; the mutants that they catch; what the checker rejects.
 
 mod gaps;
+mod imports;
 mod mutants;
 mod semantics;
 mod tampered;

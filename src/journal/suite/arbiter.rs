@@ -9,7 +9,7 @@ use annals_events::record::{Hash, View};
 use annals_events::time::Timestamp;
 use annals_events::verdict::{Code, Outcome, Verdict};
 
-use super::{Kit, create, fold, judge, key_in, propose, records, submission};
+use super::{Kit, create, eventually, fold, judge, key_in, propose, records, submission};
 use crate::arbiter::resume::{Decision, ResumeError, resume};
 use crate::arbiter::snapshot::{Snapshot, Snapshots};
 use crate::arbiter::{Arbiter, Listener, Status, Step};
@@ -234,7 +234,7 @@ fn forge_and_halt<K: Kit>(kit: &K, arbiter: &mut Arbiter, ear: &Ear) -> (u64, Ha
     let batch = judge(&*journal, 0, &[made_up]);
     let seq = batch.records[0].view().unwrap().seq;
     kit.forge(0, &batch.records[0]);
-    assert_eq!(run_until(arbiter, "it halts", |_| false), Step::Halted);
+    assert_eq!(run_until(arbiter, "it halts", |_| false), Step::Halted, "{:?}", ear.0.lock().unwrap().status);
     assert!(halted_with(ear).contains(&format!("--accept {seq}:{}", batch.records[0].hash())), "{}", halted_with(ear));
     (seq, batch.records[0].hash())
 }
@@ -262,13 +262,7 @@ pub fn a_halt_outlives_a_restart_until_a_person_accepts_the_record<K: Kit>() {
     assert_eq!((done.seq, done.next, done.accepted.len()), (seq + 2, 1, 2));
     assert_eq!(fold(&*journal, 0).halted(), None);
     // the same arbiter goes on, with the proposal that no record has answered
-    let goes_on = || {
-        while arbiter.step() == Step::Halted {
-            arbiter.wait(Duration::from_millis(20));
-        }
-        ear.owns() && ear.outcomes() > 0
-    };
-    eventually("it goes on", goes_on);
+    eventually("it goes on", || arbiter.step() != Step::Halted);
     assert_eq!(run(&mut arbiter, &ear, 1), Step::Idle);
     let last = records(&*journal, 0).pop().unwrap().record;
     assert_eq!((last.view().unwrap().id, last.view().unwrap().seq, last.view().unwrap().src), ("b", seq + 3, Some(1)));
@@ -310,7 +304,8 @@ pub fn a_large_backlog_is_judged_in_order<K: Kit>() {
     let (mut arbiter, ear) = start(kit.journal(), 0);
     // what the first batch refuses may be told before anybody listens
     run_until(&mut arbiter, "the last is told", |_| ear.0.lock().unwrap().told.last().is_some_and(|v| v.src == 1_199));
-    assert_eq!(arbiter.ledger().last_seq(), Some(1));
+    // so many refusals in a row leave a record, too: a restart need not judge them again
+    assert_eq!((arbiter.ledger().last_seq(), arbiter.ledger().next_src()), (Some(2), 1_001));
     let heard = ear.0.lock().unwrap();
     let told: Vec<_> = heard.others().iter().map(|v| v.src).collect();
     assert!(told.is_sorted() && told.len() >= 1_199, "every refusal was told, in order: {}", told.len());

@@ -8,7 +8,6 @@ use super::super::ears::{self, Disk, Ears};
 use super::super::{Simulated, forget};
 use crate::arbiter::resume::{Decision, ResumeError, resume};
 use crate::arbiter::{Arbiter, Status, Step};
-use crate::journal::Journal;
 use crate::journal::suite::{create, fold, key_in, propose, records};
 
 const ADA: Person<'static> = Person { actor: "unverified:ada", reason: Some("the outage of Tuesday"), time: "2026-01-02T00:00:00Z" };

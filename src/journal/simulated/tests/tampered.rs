@@ -38,8 +38,10 @@ fn a_record_dropped_doubled_swapped_edited_or_added_is_rejected() {
     });
     rejected(Check::Copies, |h, _| h.partitions[0].records.swap(2, 3));
     rejected(Check::NoHalt, |h, _| {
-        let frame = String::from_utf8(h.partitions[0].records[2].frame().to_vec()).expect("a frame is UTF-8 here");
-        h.partitions[0].records[2] = Record::from_frame(frame.replace("/simulated", "/simulaned").into_bytes().into());
+        let mut frame = h.partitions[0].records[2].frame().to_vec();
+        let hash = frame.windows(12).position(|w| w == b"ce_prevhash\0").expect("every record has one");
+        frame[hash + 15] ^= 1; // another digit
+        h.partitions[0].records[2] = Record::from_frame(frame.into());
     });
     rejected(Check::Stream, |h, _| {
         // one event more than was decided, well formed and well chained
