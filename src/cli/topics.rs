@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::output::Output;
 use super::{Exit, Failure};
-use crate::config::kafka::{Check, Create, Kafka, Topics};
+use crate::config::kafka::{Check, Create, Delete, Kafka, Topics};
 use crate::journal::kafka::connect::Connection;
 use crate::journal::kafka::topics::{self, Shape, TopicsError};
 use crate::journal::open;
@@ -17,6 +17,7 @@ pub fn run(args: &Topics, out: &mut Output) -> Result<Exit, Failure> {
     match args {
         Topics::Create(args) => create(args, out),
         Topics::Check(args) => check(args, out),
+        Topics::Delete(args) => delete(args, out),
     }
 }
 
@@ -57,6 +58,13 @@ fn check(args: &Check, out: &mut Output) -> Result<Exit, Failure> {
         out.line(&format!("{}: {}: {}", finding.subject, finding.problem, finding.remedy))?;
     }
     Ok(if found.is_empty() { Exit::Done } else { Exit::No })
+}
+
+fn delete(args: &Delete, out: &mut Output) -> Result<Exit, Failure> {
+    args.kafka.check().map_err(Failure::Usage)?;
+    let gone = runtime()?.block_on(topics::delete(&connection(&args.kafka)?)).map_err(failure)?;
+    gone.iter().try_for_each(|name| out.line(&format!("{name}: deleted")))?;
+    Ok(Exit::Done)
 }
 
 fn connection(kafka: &Kafka) -> Result<Connection, Failure> {

@@ -47,6 +47,8 @@ pub enum Topics {
     Create(Create),
     /// Say what is wrong with them, and with the brokers
     Check(Check),
+    /// Delete them all, and with them the history
+    Delete(Delete),
 }
 
 /// New topics.
@@ -81,6 +83,17 @@ pub struct Check {
     /// Print JSON, for programs
     #[arg(long)]
     pub json: bool,
+}
+
+/// Topics that nobody needs any more.
+#[derive(Clone, Debug, Args)]
+pub struct Delete {
+    /// Where.
+    #[command(flatten)]
+    pub kafka: Kafka,
+    /// Really
+    #[arg(long, required = true)]
+    pub yes: bool,
 }
 
 impl Kafka {

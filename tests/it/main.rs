@@ -3,9 +3,11 @@
 
 mod bad_days;
 mod bad_input;
+mod cluster;
 mod command_line;
 mod control;
 mod crash;
+mod kafka;
 mod life;
 mod stage;
 mod stream;

@@ -34,8 +34,8 @@ pub enum TopicsError {
     /// The cluster cannot be reached, or refuses.
     #[error("the cluster cannot be asked: {0}")]
     Kafka(#[from] KafkaError),
-    /// The cluster refused to make a topic.
-    #[error("the topic {topic} cannot be made: {why}")]
+    /// The cluster refused to make or delete a topic.
+    #[error("the cluster refuses what is to be done with the topic {topic}: {why}")]
     Refused {
         /// The topic.
         topic: String,
@@ -158,6 +158,21 @@ pub async fn make(connection: &Connection, shape: Shape) -> Result<Vec<String>, 
         }
     }
     Ok(made)
+}
+
+/// Deletes the topics that are there, with all that is in them.
+///
+/// # Errors
+/// [`TopicsError`].
+pub async fn delete(connection: &Connection) -> Result<Vec<String>, TopicsError> {
+    let existing: Vec<String> = existing(connection)?.into_keys().collect();
+    let names: Vec<&str> = existing.iter().map(String::as_str).collect();
+    if !names.is_empty() {
+        for result in connection.admin()?.delete_topics(&names, &AdminOptions::new()).await? {
+            result.map_err(|(topic, code)| TopicsError::Refused { topic, why: code.to_string() })?;
+        }
+    }
+    Ok(existing)
 }
 
 /// Writes `journal.opened` where nothing was ever written.
