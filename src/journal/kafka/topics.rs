@@ -94,6 +94,8 @@ fn settings(topic: Topic) -> &'static [(&'static str, &'static str)] {
             ("retention.bytes", "-1"),
             ("message.timestamp.type", "CreateTime"),
             ("message.timestamp.before.max.ms", "9223372036854775807"),
+            // nor must a disputed record of a far future keep the engine from writing behind it
+            ("message.timestamp.after.max.ms", "9223372036854775807"),
         ],
         Topic::Models | Topic::Progress => &[("cleanup.policy", "compact"), ("delete.retention.ms", DAY_MS)],
     }
