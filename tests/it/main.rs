@@ -8,6 +8,7 @@ mod clients;
 mod cluster;
 mod command_line;
 mod compose;
+mod control;
 mod crash;
 mod forwarder;
 mod kafka;
