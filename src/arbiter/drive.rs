@@ -107,7 +107,7 @@ impl Driver {
     fn run(&self) {
         let mut pause = PAUSE_MIN;
         while !self.stopped() {
-            if catch_unwind(AssertUnwindSafe(|| self.live())).is_ok() {
+            if let Ok(Some(())) = catch_unwind(AssertUnwindSafe(|| self.live())) {
                 return;
             }
             let reason = "its arbiter panicked and begins again: this is a bug, see the log";
@@ -117,8 +117,10 @@ impl Driver {
         }
     }
 
-    /// One arbiter's life.
-    fn live(&self) {
+    /// One arbiter's life; `None` if it panicked while a caller stepped it.
+    fn live(&self) -> Option<()> {
+        let seat = self.door.seat(self.partition);
+        drop(seat.take()); // of an earlier life
         let listener = self.door.listener(self.partition);
         let snapshots = Arc::clone(&self.snapshots) as Arc<dyn Snapshots>;
         let mut arbiter = Arbiter::new(Arc::clone(&self.journal), self.partition, listener, snapshots);
@@ -129,9 +131,13 @@ impl Driver {
             *self.counts[self.partition as usize].lock().unwrap_or_else(PoisonError::into_inner) = arbiter.counts();
             match step {
                 Step::Worked => pause = PAUSE_MIN,
-                Step::Idle => arbiter.wait(IDLE_MAX),
+                Step::Idle => {
+                    seat.leave(arbiter);
+                    self.journal.wait(self.partition, IDLE_MAX);
+                    arbiter = seat.take()?;
+                }
                 Step::Troubled => self.sleep(&mut pause),
-                Step::Halted => return,
+                Step::Halted => return Some(()),
             }
             if snapshot.elapsed() >= SNAPSHOT_PACE {
                 snapshot = Instant::now();
@@ -139,6 +145,7 @@ impl Driver {
             }
         }
         arbiter.snapshot();
+        Some(())
     }
 
     fn stopped(&self) -> bool {

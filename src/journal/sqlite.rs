@@ -141,6 +141,10 @@ impl Journal for SqliteJournal {
         Box::pin(std::future::ready(result))
     }
 
+    fn propose_and_step(&self, partition: u32, submission: &dyn Fn() -> Submission) -> Option<Result<u64, ProposeError>> {
+        self.engine.as_ref().map(|engine| engine.queues[partition as usize].push_quietly(submission()))
+    }
+
     fn claim(&self, partition: u32) -> Result<Box<dyn Claim>, ClaimError> {
         let engine = self.engine.as_ref().ok_or_else(|| ClaimError::Unavailable(self.read_only()))?;
         let epoch = engine.writer.claim(partition).map_err(ClaimError::Unavailable)?;
