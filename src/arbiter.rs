@@ -121,6 +121,8 @@ pub struct Arbiter {
     owning: bool,
     /// Whether the end of the log was reached once: before that, nobody waits for what comes by.
     caught_up: bool,
+    /// Whether the journal was read right before: there is no need to look for others' records again.
+    looked: bool,
     /// What was written and not yet read back: anything else that appears is looked at closely.
     written: HashSet<Hash>,
     listener: Box<dyn Listener>,
@@ -176,6 +178,7 @@ impl Arbiter {
             next_src: 0,
             owning: false,
             caught_up: false,
+            looked: false,
             written: HashSet::new(),
             listener,
             snapshots,
@@ -338,7 +341,12 @@ impl Arbiter {
         // what the journal has an answer to is judged, whoever it was that judged it
         self.next_src = self.next_src.max(self.ledger.last_src().map_or(0, |src| src + 1));
         let queued = self.journal.proposals(self.partition, self.next_src, BATCH_MAX)?;
+        let looked = std::mem::take(&mut self.looked);
         let Some(last) = queued.last() else {
+            if looked {
+                self.phase = Phase::Ready { claim };
+                return Ok(Step::Idle);
+            }
             let read = self.read_records()? + self.read_verdicts()?;
             self.phase = Phase::Ready { claim };
             return Ok(if read == 0 { Step::Idle } else { Step::Worked });
@@ -376,6 +384,7 @@ impl Arbiter {
         // every time, also when all were accepted: a cursor that falls behind under load would let
         // the next refusal wait until the load is over
         self.read_verdicts()?;
+        self.looked = true;
         self.written.clear();
         self.journal.judged(self.partition, self.next_src);
         self.phase = Phase::Ready { claim };

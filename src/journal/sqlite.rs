@@ -173,7 +173,11 @@ impl Journal for SqliteJournal {
         self.reader.end(partition)
     }
 
+    /// The arbiter asks after each batch, and there are only verdicts on what was not accepted.
     fn verdicts(&self, partition: u32, from: u64, max: usize) -> Result<Chunk<Verdict>, ReadError> {
+        if self.engine.as_ref().is_some_and(|engine| !engine.writer.has_told(partition, from)) {
+            return Ok(Chunk { items: Vec::new(), next: from });
+        }
         self.reader.verdicts(partition, from, max)
     }
 
