@@ -9,6 +9,7 @@ pub mod snapshot;
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use annals_events::ledger::{self, Ledger};
 use annals_events::model::Decided;
@@ -239,6 +240,11 @@ impl Arbiter {
 
     fn has_claim(&self) -> bool {
         !matches!(self.phase, Phase::Standby | Phase::Halted)
+    }
+
+    /// Blocks until there may be something to do.
+    pub fn wait(&self, idle_max: Duration) {
+        self.journal.wait(self.partition, idle_max);
     }
 
     fn trouble(&mut self, trouble: &Trouble) -> Step {
