@@ -35,13 +35,7 @@ pub(crate) fn values(rows: usize, cells: usize) -> String {
     vec![row; rows].join(",")
 }
 
-async fn close(
-    connection: &mut dyn Connection,
-    prefix: &str,
-    table: &Table,
-    identity: &str,
-    closed: Vec<Cell>,
-) -> Result<(), sqlx::Error> {
+async fn close(connection: &mut dyn Connection, prefix: &str, table: &Table, identity: &str, closed: Vec<Cell>) -> Result<(), sqlx::Error> {
     let (table, mut left) = (table.name, closed.len() / 3);
     let mut cells = closed.into_iter();
     for rows in ROWS {

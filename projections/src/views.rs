@@ -8,9 +8,9 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::as_of::{AsOf, Moment};
+use crate::database::postgres::Postgres;
 pub use crate::database::postgres::SCHEMA;
 pub use crate::database::sqlite::FILE;
-use crate::database::postgres::Postgres;
 use crate::database::sqlite::Sqlite;
 use crate::database::{Connection, Database, Held, Place, Statement};
 use crate::error::Error;

@@ -5,7 +5,14 @@ use annals_events::time::Timestamp;
 use annals_projections::timeline::Order;
 use annals_projections::{AsOf, NAMES, Page, Views};
 
-use crate::journal::{MINUTE, PARTITIONS, START, apply_all, iris, open, value};
+use crate::home::{Base, on_both};
+use crate::journal::{MINUTE, PARTITIONS, START, apply_all, iris, value};
+
+on_both! {
+    the_state_at_each_position_is_that_of_a_view_which_stopped_there
+    a_time_is_the_last_event_recorded_at_or_before_it_in_each_partition
+    what_was_in_production_on_a_date_is_one_question
+}
 
 /// All answers about the models of [`iris`], as text.
 async fn answers(views: &Views, as_of: &AsOf) -> String {
@@ -44,10 +51,9 @@ mod erased {
     }
 }
 
-#[tokio::test]
-async fn the_state_at_each_position_is_that_of_a_view_which_stopped_there() {
-    let (dir, full_dir, journal) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), iris());
-    let (views, full) = (open(&dir).await, open(&full_dir).await);
+async fn the_state_at_each_position_is_that_of_a_view_which_stopped_there(base: Base) {
+    let (dir, full_dir, journal) = (base.home().await, base.home().await, iris());
+    let (views, full) = (dir.open().await, full_dir.open().await);
     apply_all(&full, &journal.entries).await;
     let mut points = vec![(AsOf::At(Vec::new()), answers(&views, &AsOf::Now).await)];
     for entry in &journal.entries {
@@ -63,10 +69,9 @@ async fn the_state_at_each_position_is_that_of_a_view_which_stopped_there() {
     }
 }
 
-#[tokio::test]
-async fn a_time_is_the_last_event_recorded_at_or_before_it_in_each_partition() {
-    let (dir, journal) = (tempfile::tempdir().unwrap(), iris());
-    let views = open(&dir).await;
+async fn a_time_is_the_last_event_recorded_at_or_before_it_in_each_partition(base: Base) {
+    let (dir, journal) = (base.home().await, iris());
+    let views = dir.open().await;
     apply_all(&views, &journal.entries).await;
     for minutes in -1..40 {
         for millis in [0, 1, MINUTE - 1] {
@@ -83,10 +88,9 @@ async fn a_time_is_the_last_event_recorded_at_or_before_it_in_each_partition() {
     assert!(views.as_of("last week").await.is_err());
 }
 
-#[tokio::test]
-async fn what_was_in_production_on_a_date_is_one_question() {
-    let (dir, journal) = (tempfile::tempdir().unwrap(), iris());
-    let views = open(&dir).await;
+async fn what_was_in_production_on_a_date_is_one_question(base: Base) {
+    let (dir, journal) = (base.home().await, iris());
+    let views = dir.open().await;
     apply_all(&views, &journal.entries).await;
     let recorded = async |summary: &str| {
         let lines = views.timeline(Order::Oldest, &AsOf::Now, &Page::default()).await.unwrap().items;

@@ -4,6 +4,7 @@
 mod asked;
 mod every;
 mod history;
+mod home;
 mod journal;
 mod opening;
 mod paging;
