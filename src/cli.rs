@@ -12,6 +12,7 @@ mod read;
 mod rebuild;
 mod replay;
 mod schemas;
+mod topics;
 
 use std::process::ExitCode;
 
@@ -109,6 +110,7 @@ fn dispatch(command: Command, out: &mut Output) -> Result<Exit, Failure> {
         Command::Backup(args) => offline::backup(&args, out),
         Command::Rebuild(args) => rebuild::run(&args, out),
         Command::Schemas(args) => schemas::run(&args, out),
+        Command::Topics(args) => topics::run(&args, out),
         Command::Doctor(args) => doctor::run(&args, out),
     }
 }

@@ -10,7 +10,7 @@ use clap::builder::FalseyValueParser;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 use ask::{At, Emit, Get, Lineage, List, Replay, Subscribe, Timeline};
-use kafka::{Kafka, Role};
+use kafka::{Kafka, Role, Topics};
 
 /// Where a server listens, and clients look for it, unless told otherwise.
 pub const URL: &str = "http://127.0.0.1:8400";
@@ -72,6 +72,9 @@ pub enum Command {
     Rebuild(Rebuild),
     /// List the event types, or show the JSON Schema of one
     Schemas(Schemas),
+    /// Make or check the topics of an engine on Kafka
+    #[command(subcommand)]
+    Topics(Topics),
     /// Say how the engine is, and what to do about it
     Doctor(Doctor),
 }
@@ -84,7 +87,7 @@ pub struct Serve {
     pub data: PathBuf,
     /// Keep the journal on Kafka, not in the directory
     #[command(flatten)]
-    pub kafka: Option<Kafka>,
+    pub kafka: Kafka,
     /// Keep the views in this PostgreSQL database, not in the directory: postgres://USER:PASSWORD@HOST/NAME
     #[arg(long, env = "ANNALS_DATABASE_URL", value_name = "URL", hide_env_values = true)]
     pub database: Option<String>,
@@ -221,11 +224,20 @@ pub struct Doctor {
 }
 
 impl Serve {
+    /// How to reach the journal on Kafka, if it is there.
+    #[must_use]
+    pub fn on_kafka(&self) -> Option<&Kafka> {
+        Some(&self.kafka).filter(|kafka| !kafka.bootstrap.is_empty())
+    }
+
     /// Nobody is asked who they are yet, so others must not reach it unless that is wanted.
     ///
     /// # Errors
     /// What to do instead.
     pub fn check(&self) -> Result<(), String> {
+        if self.on_kafka().is_none() && Role::ALL.iter().any(|role| !self.roles.contains(role)) {
+            return Err("one instance alone has every role: --roles is for several on Kafka (--kafka)".into());
+        }
         if self.listen.ip().is_loopback() || self.allow_unauthenticated {
             return Ok(());
         }
@@ -277,6 +289,23 @@ mod tests {
     }
 
     #[test]
+    fn kafka_is_named_or_the_directory_it_is() {
+        let serve = |line: &str| match parse(line).unwrap().command {
+            Command::Serve(serve) => serve,
+            other => panic!("{other:?}"),
+        };
+        assert!(serve("annals serve").on_kafka().is_none());
+        let on_kafka = serve("annals serve --kafka a:1 --roles door");
+        assert_eq!((on_kafka.on_kafka().unwrap().prefix.as_str(), on_kafka.check()), ("annals", Ok(())));
+        assert!(serve("annals serve --roles door").check().unwrap_err().contains("--kafka"));
+        let Command::Topics(Topics::Create(create)) = parse("annals topics create --kafka a:1 --replication-factor 1").unwrap().command
+        else {
+            panic!("not create")
+        };
+        assert!(create.check().unwrap_err().contains("1 for both"));
+    }
+
+    #[test]
     fn what_cannot_be_meant_is_a_usage_error() {
         for line in [
             "annals",
@@ -322,6 +351,9 @@ mod tests {
             "annals rebuild registry",
             "annals schemas promoted --decided",
             "annals doctor --log-format json",
+            "annals topics create --kafka a:1,b:2 --partitions 3 --replication-factor 1 --min-insync-replicas 1",
+            "annals topics check --kafka a:1 --kafka-prefix test --json",
+            "annals serve --kafka a:1 --database postgres://h/d --schema-registry http://h:1 --roles door,arbiter",
         ] {
             assert!(parse(line).is_ok(), "{line}: {:?}", parse(line).err());
         }

@@ -18,6 +18,8 @@
 //! 6. What is visible stays: after a crash, too.
 
 pub mod follow;
+pub mod kafka;
+pub mod open;
 pub mod sqlite;
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use crate::config;
 use crate::http::listen::Listener;
 use crate::http::{self, Places, Shared, Viewing};
 use crate::journal::Journal;
-use crate::journal::sqlite::{self, SqliteJournal};
+use crate::journal::{open, sqlite};
 use crate::metrics::Metrics;
 use crate::runner::Runner;
 
@@ -28,7 +28,7 @@ const DRAIN_MAX: Duration = Duration::from_secs(10);
 /// If it cannot start: the data directory, the journal in it, or the address.
 pub async fn run(config: config::Serve) -> anyhow::Result<()> {
     check_address(&config)?;
-    let journal: Arc<dyn Journal> = Arc::new(SqliteJournal::open(&config.data)?);
+    let journal = open_journal(config.clone()).await?;
     let snapshots = Arc::new(Directory::open(&config.data.join("snapshots")).context("the snapshots' directory cannot be made")?);
     let door = Arc::new(Door::new(journal.clone()));
     let listener =
@@ -65,6 +65,13 @@ pub async fn run(config: config::Serve) -> anyhow::Result<()> {
     views.shutdown_background();
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Opens the journal on a thread that may block: it asks a disk or a cluster.
+async fn open_journal(config: config::Serve) -> anyhow::Result<Arc<dyn Journal>> {
+    let arbitrate = config.roles.contains(&config::kafka::Role::Arbiter);
+    let opening = tokio::task::spawn_blocking(move || open::open(&config.data, config.on_kafka(), arbitrate));
+    Ok(opening.await??)
 }
 
 /// Opens the views beside the door, which takes proposals without them. A failure is told by

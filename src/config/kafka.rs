@@ -2,14 +2,14 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 
 /// How to reach the journal on Kafka.
 #[derive(Clone, Debug, Args)]
 #[group(id = "on_kafka")]
 pub struct Kafka {
     /// Brokers to begin with, HOST:PORT and more behind commas
-    #[arg(id = "kafka", long = "kafka", env = "ANNALS_KAFKA", value_name = "BOOTSTRAP", required = false)]
+    #[arg(id = "kafka", long = "kafka", env = "ANNALS_KAFKA", value_name = "BOOTSTRAP", default_value = "", hide_default_value = true)]
     pub bootstrap: String,
     /// What the topics' names begin with: PREFIX.proposals, PREFIX.journal and so on
     #[arg(long = "kafka-prefix", env = "ANNALS_KAFKA_PREFIX", default_value = "annals", value_name = "PREFIX", requires = "kafka")]
@@ -38,4 +38,84 @@ pub enum Role {
 impl Role {
     /// Every role: what an instance does unless told otherwise.
     pub const ALL: [Self; 4] = [Self::Door, Self::Arbiter, Self::Projector, Self::Publisher];
+}
+
+/// The topics on Kafka.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Topics {
+    /// Make those that are missing, and open the journal in them
+    Create(Create),
+    /// Say what is wrong with them, and with the brokers
+    Check(Check),
+    /// Delete them all, and with them the history
+    Delete(Delete),
+}
+
+/// New topics.
+#[derive(Clone, Debug, Args)]
+pub struct Create {
+    /// Where.
+    #[command(flatten)]
+    pub kafka: Kafka,
+    /// Partitions of the journal; never changed after
+    #[arg(long, default_value_t = 12, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub partitions: u32,
+    /// Replicas of each partition
+    #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=9))]
+    pub replication_factor: u32,
+    /// Replicas that must have a message before it counts
+    #[arg(long, default_value_t = 2, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=9))]
+    pub min_insync_replicas: u32,
+    /// Print JSON, for programs
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Existing topics.
+#[derive(Clone, Debug, Args)]
+pub struct Check {
+    /// Where.
+    #[command(flatten)]
+    pub kafka: Kafka,
+    /// Print JSON, for programs
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Topics that nobody needs any more.
+#[derive(Clone, Debug, Args)]
+pub struct Delete {
+    /// Where.
+    #[command(flatten)]
+    pub kafka: Kafka,
+    /// Really
+    #[arg(long, required = true)]
+    pub yes: bool,
+}
+
+impl Kafka {
+    /// Brokers must be named.
+    ///
+    /// # Errors
+    /// What to say.
+    pub fn check(&self) -> Result<(), String> {
+        if self.bootstrap.is_empty() { Err("say where Kafka is: --kafka HOST:PORT, or ANNALS_KAFKA".into()) } else { Ok(()) }
+    }
+}
+
+impl Create {
+    /// What cannot be meant.
+    ///
+    /// # Errors
+    /// What to say instead.
+    pub fn check(&self) -> Result<(), String> {
+        self.kafka.check()?;
+        if self.min_insync_replicas > self.replication_factor {
+            return Err(format!(
+                "--min-insync-replicas {} can never be reached with --replication-factor {}; for a single broker say 1 for both",
+                self.min_insync_replicas, self.replication_factor
+            ));
+        }
+        Ok(())
+    }
 }

@@ -161,7 +161,7 @@ impl From<ReadError> for Problem {
     fn from(error: ReadError) -> Self {
         match &error {
             ReadError::Unavailable(_) => Self::unavailable("unavailable", &error, "try again after Retry-After"),
-            ReadError::Corrupt(_) => {
+            ReadError::Corrupt(_) | ReadError::Gap(_) => {
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "corrupt", &error, "run `annals audit verify`, and restore a backup")
             }
         }

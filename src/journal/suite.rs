@@ -16,6 +16,9 @@ use super::{Batch, Journal, Located, Queued};
 
 /// A journal to be tested, without faults: partitions opened by their `seq` 0, nothing else in it.
 pub trait Kit: Sized {
+    /// Whether a commit may come into sight piece by piece, since its logs are read one by one.
+    const GROWS: bool = false;
+
     /// A new journal of 3 partitions.
     fn fresh() -> Self;
 
@@ -107,11 +110,12 @@ pub fn key_in(journal: &dyn Journal, partition: u32, n: usize) -> String {
     keys.nth(n).expect("murmur2 reaches every partition")
 }
 
-/// Proposes and returns the offset.
+/// Proposes, waits until the proposal can be read, and returns its offset.
 pub fn propose(journal: &dyn Journal, partition: u32, submission: Submission) -> u64 {
-    futures_util::future::FutureExt::now_or_never(journal.propose(partition, submission))
-        .unwrap_or_else(|| panic!("a journal of the suite proposes without waiting"))
-        .expect("a kit has no faults")
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let src = runtime.block_on(journal.propose(partition, submission)).expect("a kit has no faults");
+    eventually("the proposal can be read", || !journal.proposals(partition, src, 1).unwrap().is_empty());
+    src
 }
 
 /// All records of a partition.

@@ -3,8 +3,10 @@
 
 mod bad_days;
 mod bad_input;
+mod cluster;
 mod command_line;
 mod crash;
+mod kafka;
 mod life;
 mod stage;
 mod stream;

@@ -125,7 +125,8 @@ const WORDS: [Word; 6] = [
         rule: "kafka outside the journal",
         words: &["rdkafka", "topic", "topics", "schema_registry", "schema_registry_converter"],
         within: &["src/", "projections/src/"],
-        allowed: &["src/journal/", "src/journal.rs"],
+        // the command that makes the topics, and its flags, must name them
+        allowed: &["src/journal/", "src/journal.rs", "src/cli.rs", "src/cli/topics.rs", "src/config.rs", "src/config/kafka.rs"],
         because: "only src/journal/ speaks Kafka",
     },
     Word {

@@ -1,0 +1,323 @@
+//! The journal on Kafka: three topics, a transactional producer for each partition, and many instances.
+//!
+//! ```text
+//!  propose ─▶ PREFIX.proposals ─▶ arbiter ─▶ append, commit (one transaction) ─▶ PREFIX.journal, PREFIX.verdicts
+//!                    └──────────────┴────── tail (all ends, in memory) ◀──────────────────┘
+//!                                           history (older messages, by offset)
+//! ```
+//!
+//! Offsets are Kafka's. Control markers take offsets too, so there are gaps; `end` is behind the last
+//! committed record, not behind the last marker. Everything is read with `read_committed`.
+
+mod claim;
+mod codec;
+pub mod connect;
+mod ends;
+mod history;
+mod owners;
+mod tail;
+#[cfg(test)]
+mod tests;
+pub mod topics;
+mod verdicts;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use annals_events::submission::Submission;
+use annals_events::time::Timestamp;
+use annals_events::verdict::Verdict;
+use rdkafka::error::KafkaError;
+use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::types::RDKafkaErrorCode;
+
+use claim::KafkaClaim;
+use connect::{ASK_MAX, Connection, Topic, number};
+use ends::Ends;
+use history::History;
+use owners::Owners;
+use tail::{Lane, Tail};
+use verdicts::Index;
+
+use super::{Chunk, Claim, ClaimError, Journal, Located, ProposeError, Proposed, Queued, ReadError};
+
+/// Verdicts of each partition that a start reads back, so that callers who come back find them.
+const VERDICTS_BACK: u64 = 1_000;
+
+/// Why the journal cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The cluster cannot be reached.
+    #[error("the cluster cannot be reached: {0}; is --kafka right, and are the brokers up?")]
+    Away(#[from] KafkaError),
+    /// A topic is missing.
+    #[error("the topic {0} is missing: run `annals topics create` first")]
+    Missing(String),
+    /// The topics do not fit together.
+    #[error("{name} has {found} partitions and the journal has {wanted}: run `annals topics check`")]
+    Partitions {
+        /// The topic.
+        name: String,
+        /// How many it has.
+        found: u32,
+        /// How many it should have.
+        wanted: u32,
+    },
+    /// The journal has lost its beginning.
+    #[error(
+        "{topic} has no opening record in partition 0: it was emptied, or `annals topics create` did not end; run that again, \
+         or restore the topic from a backup or a mirror"
+    )]
+    Emptied {
+        /// The journal's topic.
+        topic: String,
+    },
+    /// It cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+/// See the module.
+pub struct KafkaJournal {
+    connection: Connection,
+    id: String,
+    partitions: u32,
+    proposals: String,
+    proposer: FutureProducer,
+    history: Arc<History>,
+    tail: Arc<Tail>,
+    index: Arc<Index>,
+    owners: Option<Owners>,
+    ends: Ends,
+}
+
+impl KafkaJournal {
+    /// Opens the journal behind a connection. `arbitrate`: join the group that shares out partitions.
+    /// Blocks while it asks the cluster.
+    ///
+    /// # Errors
+    /// [`OpenError`] says what a person has to do.
+    pub fn open(connection: Connection, arbitrate: bool) -> Result<Self, OpenError> {
+        let partitions = partitions(&connection)?;
+        let history = Arc::new(History::new(connection.clone()));
+        let id = identify(&connection, &history)?;
+        let index = Arc::new(Index::default());
+        let tail = Arc::new(Tail::start(&connection, partitions, Arc::clone(&index))?);
+        let owners = arbitrate.then(|| Owners::join(&connection, partitions)).transpose()?;
+        let ends = Ends::start(partitions, Arc::clone(&tail), Arc::clone(&history))?;
+        let journal = Self {
+            id,
+            partitions,
+            proposals: connection.topic(Topic::Proposals),
+            proposer: connection.proposer()?,
+            history,
+            tail,
+            index,
+            owners,
+            ends,
+            connection,
+        };
+        journal.read_verdicts_back()?;
+        Ok(journal)
+    }
+
+    /// What was told lately: who asks for it may have asked another instance, or this one before it died.
+    fn read_verdicts_back(&self) -> Result<(), ReadError> {
+        for partition in 0..self.partitions {
+            let (low, end) = self.history.range(Topic::Verdicts, partition)?;
+            let mut from = end.saturating_sub(VERDICTS_BACK).max(low);
+            loop {
+                let chunk = self.verdicts(partition, from, usize::MAX)?;
+                for verdict in &chunk.items {
+                    self.index.remember(partition, verdict);
+                }
+                let last = chunk.items.iter().map(|verdict| verdict.src).max();
+                let mut lane = self.tail.shelf(partition).lane();
+                lane.judged = lane.judged.max(last);
+                if chunk.next <= from {
+                    break;
+                }
+                from = chunk.next;
+            }
+        }
+        Ok(())
+    }
+
+    fn lane<T>(&self, partition: u32, look: impl FnOnce(&Lane) -> Option<T>) -> Result<Option<T>, ReadError> {
+        let lane = self.tail.shelf(partition).lane();
+        match &lane.damage {
+            Some(damage) => Err(ReadError::Corrupt(damage.clone())),
+            None => Ok(look(&lane)),
+        }
+    }
+}
+
+/// The number of partitions, if the topics are there and fit together.
+fn partitions(connection: &Connection) -> Result<u32, OpenError> {
+    let existing = topics::existing(connection)?;
+    let count = |topic: Topic| {
+        let name = connection.topic(topic);
+        existing.get(&name).copied().ok_or(OpenError::Missing(name))
+    };
+    let wanted = count(Topic::Journal)?;
+    for topic in [Topic::Proposals, Topic::Verdicts] {
+        let found = count(topic)?;
+        if found != wanted {
+            return Err(OpenError::Partitions { name: connection.topic(topic), found, wanted });
+        }
+    }
+    Ok(wanted)
+}
+
+/// The cluster, the topics, and the record with which they began: topics that were made anew under
+/// the same name are another journal.
+fn identify(connection: &Connection, history: &History) -> Result<String, OpenError> {
+    let cluster = connection.admin()?.inner().fetch_cluster_id(ASK_MAX).unwrap_or_default();
+    let topic = connection.topic(Topic::Journal);
+    let first = history.read(Topic::Journal, 0, 0, 1, codec::decode_record);
+    let first = first.map_err(|e| match e {
+        ReadError::Corrupt(_) => OpenError::Emptied { topic: topic.clone() },
+        other => OpenError::Read(other),
+    })?;
+    let first = first.items.first().ok_or(OpenError::Emptied { topic })?;
+    Ok(format!("{cluster}/{}/{:.16}", connection.prefix(), first.record.hash().to_string()))
+}
+
+impl Journal for KafkaJournal {
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn partitions(&self) -> u32 {
+        self.partitions
+    }
+
+    fn propose(&self, partition: u32, submission: Submission) -> Proposed<'_> {
+        let headers = codec::encode_headers(&submission);
+        let mut record = FutureRecord::to(&self.proposals).partition(number(partition)).payload(&submission.value).headers(headers);
+        if let Some(key) = &submission.key {
+            record = record.key(key);
+        }
+        let sent = self.proposer.send_result(record).map_err(|(error, _)| match error {
+            KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) => ProposeError::Busy,
+            other => ProposeError::Unavailable(other.to_string()),
+        });
+        Box::pin(async move {
+            match sent?.await {
+                Ok(Ok(delivery)) => Ok(u64::try_from(delivery.offset).unwrap_or(0)),
+                Ok(Err((error, _))) => Err(ProposeError::Unknown(error.to_string())),
+                Err(_) => Err(ProposeError::Unknown("the producer was closed".into())),
+            }
+        })
+    }
+
+    fn claim(&self, partition: u32) -> Result<Box<dyn Claim>, ClaimError> {
+        Ok(Box::new(KafkaClaim::new(&self.connection, partition)?))
+    }
+
+    fn proposals(&self, partition: u32, from: u64, max: usize) -> Result<Vec<Queued>, ReadError> {
+        if let Some(chunk) = self.lane(partition, |lane| lane.proposals.from(from, max))? {
+            return Ok(chunk.items);
+        }
+        // behind a transaction that was aborted there may be more
+        let mut from = from;
+        loop {
+            let chunk = self.history.read(Topic::Proposals, partition, from, max, codec::decode_proposal)?;
+            if !chunk.items.is_empty() || chunk.next <= from {
+                return Ok(chunk.items);
+            }
+            from = chunk.next;
+        }
+    }
+
+    fn records(&self, partition: u32, from: u64, max: usize) -> Result<Chunk<Located>, ReadError> {
+        match self.lane(partition, |lane| lane.records.from(from, max))? {
+            Some(chunk) => Ok(chunk),
+            None => self.history.read(Topic::Journal, partition, from, max, codec::decode_record),
+        }
+    }
+
+    /// Looks backwards from the last marker, further and further, for the last record before it.
+    fn end(&self, partition: u32) -> Result<u64, ReadError> {
+        let (low, end) = self.history.range(Topic::Journal, partition)?;
+        let mut back = 8;
+        loop {
+            let start = end.saturating_sub(back).max(low);
+            let (mut from, mut last) = (start, None);
+            while from < end {
+                let chunk = self.history.read(Topic::Journal, partition, from, usize::MAX, codec::offset)?;
+                last = chunk.items.last().copied().or(last);
+                if chunk.next <= from {
+                    break;
+                }
+                from = chunk.next;
+            }
+            match last {
+                Some(last) => return Ok(last + 1),
+                None if start <= low => return Ok(low),
+                None => back *= 16,
+            }
+        }
+    }
+
+    fn verdicts(&self, partition: u32, from: u64, max: usize) -> Result<Chunk<Verdict>, ReadError> {
+        let ring = self.lane(partition, |lane| lane.verdicts.from(from, max))?;
+        let chunk = match ring {
+            Some(chunk) => chunk,
+            None => {
+                let chunk = self.history.read(Topic::Verdicts, partition, from, max, codec::decode_verdict)?;
+                Chunk { items: chunk.items.into_iter().flatten().collect(), next: chunk.next }
+            }
+        };
+        Ok(Chunk { items: chunk.items.into_iter().map(|(_, verdict)| verdict).collect(), next: chunk.next })
+    }
+
+    fn verdicts_end(&self, partition: u32) -> Result<u64, ReadError> {
+        Ok(self.history.range(Topic::Verdicts, partition)?.1)
+    }
+
+    fn verdict(&self, source: &str, id: &str) -> Result<Option<(u32, Verdict)>, ReadError> {
+        Ok(self.index.find(source, id))
+    }
+
+    fn settled_until(&self, partition: u32) -> Timestamp {
+        let recorded = self.tail.shelf(partition).lane().recorded;
+        recorded.max(self.ends.settled_until(partition))
+    }
+
+    fn wanted(&self, partition: u32) -> bool {
+        self.owners.as_ref().is_some_and(|owners| owners.has(partition))
+    }
+
+    fn check_resume(&self, partition: u32, from: u64) -> Result<(), ReadError> {
+        let (low, end) = self.history.range(Topic::Proposals, partition)?;
+        let resume = "if that is known and accepted, a person says so with";
+        if from < low {
+            return Err(ReadError::Gap(format!(
+                "the proposals {from} to {} of partition {partition} were deleted before this partition's journal had an answer to them; \
+                 {resume} `annals partition resume {partition} --skip-to {low}`",
+                low - 1
+            )));
+        }
+        if from > end {
+            return Err(ReadError::Gap(format!(
+                "the journal has answered proposal {} of partition {partition}, and {} ends at {end}: it was emptied or made anew; \
+                 {resume} `annals partition resume {partition} --skip-to {end}`",
+                from - 1,
+                self.proposals
+            )));
+        }
+        Ok(())
+    }
+
+    fn judged(&self, partition: u32, next: u64) {
+        if let Some(owners) = &self.owners {
+            owners.judged(partition, next);
+        }
+    }
+
+    fn wait(&self, partition: u32, idle_max: Duration) {
+        self.history.tidy();
+        self.tail.shelf(partition).wait(idle_max);
+    }
+}

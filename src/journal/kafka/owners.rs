@@ -1,0 +1,158 @@
+//! Which partitions this instance is to arbitrate: a consumer group shares them out, and that is all it does.
+//!
+//! The group is a hint. What keeps two arbiters apart is the fence of the claim, and what makes them
+//! agree if even that fails is rule R. Its committed offsets are for people who watch the lag.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rdkafka::ClientContext;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+use super::connect::{Connection, Topic, number};
+
+/// How often progress is committed for the dashboards.
+const COMMIT_PACE: Duration = Duration::from_secs(1);
+/// How long the member waits for an event before it looks around.
+const POLL: Duration = Duration::from_millis(100);
+
+/// What the group has given us.
+#[derive(Default)]
+struct Held {
+    partitions: Mutex<BTreeSet<u32>>,
+}
+
+impl Held {
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<u32>> {
+        self.partitions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct Watch(Arc<Held>);
+
+impl ClientContext for Watch {}
+
+impl ConsumerContext for Watch {
+    /// Before a partition goes to somebody else, its arbiter here stops.
+    fn pre_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        if let Rebalance::Revoke(list) = rebalance {
+            let lost = partitions(list);
+            tracing::info!(partitions = ?lost, "the group took partitions back");
+            self.0.lock().retain(|p| !lost.contains(p));
+        }
+    }
+
+    fn post_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        match rebalance {
+            Rebalance::Assign(list) => {
+                // the group only says who owns what: the proposals are read elsewhere
+                if let Err(e) = consumer.pause(list) {
+                    tracing::debug!("the member's partitions cannot be paused: {e}");
+                }
+                let given = partitions(list);
+                if !given.is_empty() {
+                    tracing::info!(partitions = ?given, "the group gave us partitions");
+                }
+                self.0.lock().extend(given);
+            }
+            Rebalance::Revoke(_) => {}
+            Rebalance::Error(e) => {
+                tracing::warn!("the group cannot share out the partitions: {e}");
+                self.0.lock().clear();
+            }
+        }
+    }
+}
+
+fn partitions(list: &TopicPartitionList) -> Vec<u32> {
+    list.elements().iter().filter_map(|element| u32::try_from(element.partition()).ok()).collect()
+}
+
+/// A member of the group. Dropping it leaves the group, so that others take over at once.
+pub struct Owners {
+    held: Arc<Held>,
+    judged: Arc<Vec<AtomicU64>>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Owners {
+    /// Joins the group.
+    ///
+    /// # Errors
+    /// librdkafka's.
+    pub fn join(connection: &Connection, partitions: u32) -> KafkaResult<Self> {
+        let held = Arc::new(Held::default());
+        let consumer = connection.member("arbiter", Watch(Arc::clone(&held)))?;
+        let topic = connection.topic(Topic::Proposals);
+        consumer.subscribe(&[&topic])?;
+        let judged: Arc<Vec<AtomicU64>> = Arc::new((0..partitions).map(|_| AtomicU64::new(0)).collect());
+        let stop = Arc::new(AtomicBool::new(false));
+        let member = Member { consumer, topic, held: Arc::clone(&held), judged: Arc::clone(&judged), stop: Arc::clone(&stop) };
+        let thread = std::thread::Builder::new().name("kafka-owner".into()).spawn(move || member.run());
+        let thread = thread.map_err(|_| KafkaError::ClientCreation("the system gives no more threads".into()))?;
+        Ok(Self { held, judged, stop, thread: Some(thread) })
+    }
+
+    /// Whether the partition is ours for now.
+    pub fn has(&self, partition: u32) -> bool {
+        self.held.lock().contains(&partition)
+    }
+
+    /// Every proposal of the partition before this offset has its verdict.
+    pub fn judged(&self, partition: u32, next: u64) {
+        self.judged[partition as usize].store(next, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Owners {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Member {
+    consumer: BaseConsumer<Watch>,
+    topic: String,
+    held: Arc<Held>,
+    judged: Arc<Vec<AtomicU64>>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Member {
+    fn run(&self) {
+        let mut committed = vec![0; self.judged.len()];
+        let mut last = Instant::now();
+        while !self.stop.load(Ordering::Acquire) {
+            if let Some(Err(error)) = self.consumer.poll(POLL) {
+                tracing::debug!("the member of the group waits: {error}");
+            }
+            if last.elapsed() >= COMMIT_PACE {
+                last = Instant::now();
+                if let Err(error) = self.commit(&mut committed) {
+                    tracing::debug!("progress was not committed: {error}");
+                }
+            }
+        }
+    }
+
+    fn commit(&self, committed: &mut [u64]) -> KafkaResult<()> {
+        let mut list = TopicPartitionList::new();
+        for partition in self.held.lock().iter().copied() {
+            let next = self.judged[partition as usize].load(Ordering::Relaxed);
+            if next > committed[partition as usize] {
+                committed[partition as usize] = next;
+                list.add_partition_offset(&self.topic, number(partition), Offset::Offset(i64::try_from(next).unwrap_or(i64::MAX)))?;
+            }
+        }
+        if list.count() > 0 { self.consumer.commit(&list, CommitMode::Async) } else { Ok(()) }
+    }
+}
