@@ -32,6 +32,10 @@ const READERS_MAX: u32 = 8;
 const ACQUIRE_MAX: Duration = Duration::from_secs(3);
 /// How long a connection may take to be made, or to show that it is alive.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
+/// How often, and after which pause, a rebuild is claimed: the database lets go of one that has
+/// ended only when it sees its connection closed.
+const CLAIM_TRIES: usize = 10;
+const CLAIM_PAUSE: Duration = Duration::from_millis(100);
 /// How long the database keeps a writer that says nothing, and with it the writer's lock: one that
 /// was stopped or cut off. [`Database::lead`] says something.
 const SILENCE_MAX: &str = "20s";
@@ -172,10 +176,16 @@ impl Database for Postgres {
     fn begin_rebuild<'a>(&'a self, view: &'static str) -> Work<'a, bool> {
         Box::pin(async move {
             let mut held = slot(&self.building, view)?.connection.lock().await;
+            *held = None;
             let mut connection = self.dial().await?;
-            let claimed = try_lock(&mut connection, &format!("rebuild {view}")).await?;
-            *held = claimed.then_some(connection);
-            Ok(claimed)
+            for _ in 0..CLAIM_TRIES {
+                if try_lock(&mut connection, &format!("rebuild {view}")).await? {
+                    *held = Some(connection);
+                    return Ok(true);
+                }
+                tokio::time::sleep(CLAIM_PAUSE).await;
+            }
+            Ok(false)
         })
     }
 

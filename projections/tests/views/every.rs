@@ -137,8 +137,15 @@ async fn a_gap_or_a_foreign_record_stops_one_view_alone(base: Base) {
     gap.remove(20);
     let error = views.apply("registry", &gap).await.unwrap_err();
     assert!(matches!(error, Error::Gap { view: "registry", .. }), "{error}");
-    assert!(matches!(views.apply("registry", &journal.entries).await, Err(Error::Stopped { .. })));
     assert!(views.status().await.unwrap()[0].stopped.as_deref().unwrap().contains("annals rebuild registry"));
+    let again = views.apply("registry", &journal.entries).await;
+    if views.shared() {
+        // another engine may have mended it, so it is tried again
+        assert_eq!(again.unwrap(), journal.entries.len() as u64);
+        assert_eq!(views.status().await.unwrap()[0].stopped, None);
+    } else {
+        assert!(matches!(again, Err(Error::Stopped { .. })));
+    }
 
     // the same place in another journal: well formed, but it does not follow
     let mut other = Journal::new();

@@ -124,7 +124,7 @@ impl Home {
 
     async fn file(&self) -> SqliteConnection {
         let Self::Directory(dir) = self else { panic!("this home is a database") };
-        SqliteConnectOptions::new().filename(dir.path().join("views.db")).connect().await.unwrap()
+        SqliteConnectOptions::new().filename(dir.path().join("views.db")).create_if_missing(true).connect().await.unwrap()
     }
 
     /// Changes what is there behind the views' back.
