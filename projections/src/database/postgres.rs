@@ -64,6 +64,9 @@ struct Slot {
 impl Postgres {
     /// Opens the views of a journal in a database, and makes the schema if it is not there.
     pub(crate) async fn open(url: &str, journal: &str) -> Result<Self, Error> {
+        if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
+            return Err(Error::Url("it does not begin with postgres://".into()));
+        }
         let options = PgConnectOptions::from_str(url).map_err(|e| Error::Url(e.to_string()))?;
         let name = options.get_database().unwrap_or(options.get_username());
         let place = Place::Database(format!("{name} on {}:{}", options.get_host(), options.get_port()));
