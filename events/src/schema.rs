@@ -102,4 +102,6 @@ schemas! {
 }
 
 #[cfg(test)]
+mod frozen;
+#[cfg(test)]
 mod tests;

@@ -15,6 +15,7 @@ pub mod connect;
 mod ends;
 mod history;
 mod owners;
+pub mod registry;
 mod tail;
 #[cfg(test)]
 mod tests;
@@ -103,7 +104,7 @@ impl KafkaJournal {
         let id = identify(&connection, &history)?;
         let index = Arc::new(Index::default());
         let tail = Arc::new(Tail::start(&connection, partitions, Arc::clone(&index))?);
-        let owners = arbitrate.then(|| Owners::join(&connection, partitions)).transpose()?;
+        let owners = arbitrate.then(|| Owners::join(&connection, partitions, Arc::clone(&tail))).transpose()?;
         let ends = Ends::start(partitions, Arc::clone(&tail), Arc::clone(&history))?;
         let journal = Self {
             id,
@@ -190,6 +191,10 @@ impl Journal for KafkaJournal {
 
     fn partitions(&self) -> u32 {
         self.partitions
+    }
+
+    fn schemas(&self) -> Option<registry::Status> {
+        self.connection.schemas()
     }
 
     fn propose(&self, partition: u32, submission: Submission) -> Proposed<'_> {

@@ -3,9 +3,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use tokio::sync::watch;
+
 use super::Journal;
 use super::kafka::KafkaJournal;
 use super::kafka::connect::{Connection, SettingsError};
+use super::kafka::registry::{BadUrl, Registry};
 use super::sqlite::SqliteJournal;
 use crate::config::kafka::Kafka;
 
@@ -21,6 +24,9 @@ pub enum OpenError {
     /// What was configured makes no connection.
     #[error(transparent)]
     Settings(#[from] SettingsError),
+    /// Nor does the schema registry's address.
+    #[error(transparent)]
+    SchemaRegistry(#[from] BadUrl),
 }
 
 /// The connection that was configured.
@@ -32,12 +38,19 @@ pub fn connection(kafka: &Kafka) -> Result<Connection, SettingsError> {
 }
 
 /// Opens the journal to run on it; blocks while it looks. `arbitrate`: this instance shall judge.
+/// Inside a tokio runtime, since a schema registry is told of the schemas meanwhile, until `stopping`.
 ///
 /// # Errors
 /// [`OpenError`] says what a person has to do.
-pub fn open(dir: &Path, kafka: Option<&Kafka>, arbitrate: bool) -> Result<Arc<dyn Journal>, OpenError> {
+pub fn open(dir: &Path, kafka: Option<&Kafka>, arbitrate: bool, stopping: watch::Receiver<bool>) -> Result<Arc<dyn Journal>, OpenError> {
     Ok(match kafka {
-        Some(kafka) => Arc::new(KafkaJournal::open(connection(kafka)?, arbitrate)?),
+        Some(kafka) => {
+            let mut connection = connection(kafka)?;
+            if let Some(url) = &kafka.schema_registry {
+                connection = connection.with_schemas(Registry::start(url, stopping)?);
+            }
+            Arc::new(KafkaJournal::open(connection, arbitrate)?)
+        }
         None => Arc::new(SqliteJournal::open(dir)?),
     })
 }
