@@ -4,13 +4,17 @@
 mod asyncapi;
 mod bad_days;
 mod bad_input;
+mod clients;
 mod cluster;
 mod command_line;
+mod compose;
+mod control;
 mod crash;
 mod forwarder;
 mod kafka;
 mod life;
 mod schema_registry;
+mod services;
 mod stage;
 mod stream;
 mod surface;

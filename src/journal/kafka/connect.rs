@@ -205,7 +205,7 @@ impl Connection {
         // the classic protocol: with the newer one the broker, not we, says after how long a dead
         // member is missed, and its default of 45 s is too long for a partition without an arbiter
         config.set("group.protocol", "classic").set("partition.assignment.strategy", "cooperative-sticky");
-        config.set("session.timeout.ms", "6000").set("heartbeat.interval.ms", "500");
+        config.set("session.timeout.ms", "6000").set("heartbeat.interval.ms", "300");
         config.set("enable.auto.commit", "false").set("enable.auto.offset.store", "false");
         config.set("isolation.level", "read_committed").set("auto.offset.reset", "latest");
         config.set("queued.max.messages.kbytes", "1024").set("queued.min.messages", "1");
