@@ -153,7 +153,7 @@ fn a_log_in_which_an_import_broke_off_is_not_served() {
         log.state().partitions.iter_mut().for_each(|p| p.all_undecided().into_iter().for_each(|n| p.expire(n, false)));
         for p in 0..3 {
             let mut ledger = Ledger::new(p);
-            records(&*log, p).iter().for_each(|l| drop(ledger.apply(&l.record).unwrap()));
+            records(&*log, p).iter().for_each(|l| _ = ledger.apply(&l.record).unwrap());
             let (ears, heard) = Ears::new(&log, format!("{p}"), p);
             let mut arbiter = Arbiter::new(Arc::clone(&log) as _, p, ears, Arc::new(Disk::default()));
             arbiter.want(true);
@@ -178,6 +178,6 @@ fn a_log_in_which_an_import_broke_off_is_not_served() {
 
 fn fold_is_whole(log: &Simulated, p: u32) -> bool {
     let mut ledger = Ledger::new(p);
-    records(log, p).iter().for_each(|l| drop(ledger.apply(&l.record).unwrap()));
+    records(log, p).iter().for_each(|l| _ = ledger.apply(&l.record).unwrap());
     ledger.generation() == 2
 }
