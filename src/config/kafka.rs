@@ -66,6 +66,9 @@ pub struct Create {
     /// Replicas that must have a message before it counts
     #[arg(long, default_value_t = 2, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=9))]
     pub min_insync_replicas: u32,
+    /// Leave them empty, for `annals import`
+    #[arg(long)]
+    pub for_import: bool,
     /// Print JSON, for programs
     #[arg(long)]
     pub json: bool,

@@ -15,6 +15,7 @@ pub mod connect;
 mod ends;
 mod history;
 mod owners;
+pub mod registry;
 mod tail;
 #[cfg(test)]
 mod tests;
@@ -101,9 +102,24 @@ impl KafkaJournal {
         let partitions = partitions(&connection)?;
         let history = Arc::new(History::new(connection.clone()));
         let id = identify(&connection, &history)?;
+        Self::join(connection, history, id, partitions, arbitrate)
+    }
+
+    /// Opens topics that hold nothing yet, to be filled: who fills them checks that.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open_unopened(connection: Connection) -> Result<Self, OpenError> {
+        let partitions = partitions(&connection)?;
+        let history = Arc::new(History::new(connection.clone()));
+        let id = format!("{} (not opened)", connection.prefix());
+        Self::join(connection, history, id, partitions, false)
+    }
+
+    fn join(connection: Connection, history: Arc<History>, id: String, partitions: u32, arbitrate: bool) -> Result<Self, OpenError> {
         let index = Arc::new(Index::default());
         let tail = Arc::new(Tail::start(&connection, partitions, Arc::clone(&index))?);
-        let owners = arbitrate.then(|| Owners::join(&connection, partitions)).transpose()?;
+        let owners = arbitrate.then(|| Owners::join(&connection, partitions, Arc::clone(&tail))).transpose()?;
         let ends = Ends::start(partitions, Arc::clone(&tail), Arc::clone(&history))?;
         let journal = Self {
             id,
@@ -190,6 +206,10 @@ impl Journal for KafkaJournal {
 
     fn partitions(&self) -> u32 {
         self.partitions
+    }
+
+    fn schemas(&self) -> Option<registry::Status> {
+        self.connection.schemas()
     }
 
     fn propose(&self, partition: u32, submission: Submission) -> Proposed<'_> {
