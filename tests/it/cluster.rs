@@ -19,9 +19,14 @@ pub struct Cluster {
 }
 
 impl Cluster {
+    /// A prefix of which there are no topics yet.
+    pub fn unmade() -> Self {
+        Self { prefix: format!("it-{}", uuid::Uuid::now_v7()), dir: directory(), extra: Vec::new() }
+    }
+
     /// New topics of 4 partitions.
     pub fn fresh() -> Self {
-        let cluster = Self { prefix: format!("it-{}", uuid::Uuid::now_v7()), dir: directory(), extra: Vec::new() };
+        let cluster = Self::unmade();
         let made = cluster.topics("create", &["--partitions", "4", "--replication-factor", "1", "--min-insync-replicas", "1"]);
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         cluster
