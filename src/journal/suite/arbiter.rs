@@ -253,7 +253,7 @@ pub fn a_halt_outlives_a_restart_until_a_person_accepts_the_record<K: Kit>() {
     drop((journal, arbiter));
     kit.restart();
     let journal = kit.journal();
-    let (mut arbiter, ear) = start(kit.journal(), 0);
+    let (mut arbiter, _) = start(kit.journal(), 0);
     assert_eq!(run_until(&mut arbiter, "it is halted again", |_| false), Step::Halted);
     propose(&*journal, 0, create(&key_in(&*journal, 0, 1), "b"));
     assert_eq!(arbiter.step(), Step::Halted, "nothing is judged");
