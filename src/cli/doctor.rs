@@ -260,7 +260,7 @@ fn directory(dir: &FilePath) -> Result<Vec<Finding>, Failure> {
     findings.push(if views.exists() {
         Finding::well("its views are there; `annals doctor` asks a running engine how they are")
     } else {
-        Finding::wait("it has no views", "start the engine: it makes them from the journal")
+        Finding::wait("it has no views", "start the engine: it makes them from the journal, here or in the database that --database names")
     });
     Ok(findings)
 }
