@@ -15,6 +15,7 @@ use crate::config;
 use crate::http::listen::Listener;
 use crate::http::{self, Places, Shared, Viewing};
 use crate::journal::Journal;
+use crate::journal::kafka::registry::Registry;
 use crate::journal::{open, sqlite};
 use crate::metrics::Metrics;
 use crate::runner::Runner;
@@ -72,7 +73,9 @@ pub async fn run(config: config::Serve) -> anyhow::Result<()> {
 /// Opens the journal on a thread that may block: it asks a disk or a cluster.
 async fn open_journal(config: config::Serve, stopping: watch::Receiver<bool>) -> anyhow::Result<Arc<dyn Journal>> {
     let arbitrate = config.roles.contains(&config::kafka::Role::Arbiter);
-    let opening = tokio::task::spawn_blocking(move || open::open(&config.data, config.on_kafka(), arbitrate, stopping));
+    let url = config.on_kafka().and_then(config::kafka::Kafka::schemas_url);
+    let schemas = url.map(|url| Registry::start(url, stopping)).transpose()?;
+    let opening = tokio::task::spawn_blocking(move || open::open(&config.data, config.on_kafka(), arbitrate, schemas));
     Ok(opening.await??)
 }
 

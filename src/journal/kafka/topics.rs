@@ -94,6 +94,8 @@ fn settings(topic: Topic) -> &'static [(&'static str, &'static str)] {
             ("retention.bytes", "-1"),
             ("message.timestamp.type", "CreateTime"),
             ("message.timestamp.before.max.ms", "9223372036854775807"),
+            // nor must a disputed record of a far future keep the engine from writing behind it
+            ("message.timestamp.after.max.ms", "9223372036854775807"),
         ],
         Topic::Models | Topic::Progress => &[("cleanup.policy", "compact"), ("delete.retention.ms", DAY_MS)],
     }
@@ -109,6 +111,18 @@ fn partitions_of(topic: Topic, shape: Shape) -> u32 {
 /// # Errors
 /// [`TopicsError`]; it may be run again.
 pub async fn create(connection: &Connection, shape: Shape) -> Result<Vec<String>, TopicsError> {
+    let made = make(connection, shape).await?;
+    let (connection, partitions) = (connection.clone(), shape.partitions);
+    let opened = tokio::task::spawn_blocking(move || open_all(&connection, partitions)).await;
+    opened.unwrap_or_else(|_| Err(TopicsError::Opening { partition: 0, why: "this is a bug, see the log".into() }))?;
+    Ok(made)
+}
+
+/// Makes the topics that are missing, and leaves them empty: an import opens them.
+///
+/// # Errors
+/// [`TopicsError`]; it may be run again.
+pub async fn make(connection: &Connection, shape: Shape) -> Result<Vec<String>, TopicsError> {
     let existing = existing(connection)?;
     let differing: Vec<String> = Topic::ALL
         .iter()
@@ -145,9 +159,6 @@ pub async fn create(connection: &Connection, shape: Shape) -> Result<Vec<String>
             Err((topic, code)) => return Err(TopicsError::Refused { topic, why: code.to_string() }),
         }
     }
-    let (connection, partitions) = (connection.clone(), shape.partitions);
-    let opened = tokio::task::spawn_blocking(move || open_all(&connection, partitions)).await;
-    opened.unwrap_or_else(|_| Err(TopicsError::Opening { partition: 0, why: "this is a bug, see the log".into() }))?;
     Ok(made)
 }
 
