@@ -83,6 +83,10 @@ golden! {
     VersionRetired "version.retired",
     ProposalRefused "proposal.refused",
     JournalOpened "journal.opened",
+    JournalContinued "journal.continued",
+    PartitionProgressed "partition.progressed",
+    PartitionHalted "partition.halted",
+    PartitionResumed "partition.resumed",
 }
 
 fn files() -> Vec<(Kind, File)> {

@@ -99,6 +99,10 @@ schemas! {
     VersionRetired "version.retired",
     ProposalRefused "proposal.refused",
     JournalOpened "journal.opened",
+    JournalContinued "journal.continued",
+    PartitionProgressed "partition.progressed",
+    PartitionHalted "partition.halted",
+    PartitionResumed "partition.resumed",
 }
 
 #[cfg(test)]

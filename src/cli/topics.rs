@@ -25,14 +25,21 @@ fn create(args: &Create, out: &mut Output) -> Result<Exit, Failure> {
     args.check().map_err(Failure::Usage)?;
     let connection = connection(&args.kafka)?;
     let shape = Shape { partitions: args.partitions, replication: args.replication_factor, in_sync: args.min_insync_replicas };
-    let made = runtime()?.block_on(topics::create(&connection, shape)).map_err(failure)?;
+    let runtime = runtime()?;
+    let made = if args.for_import {
+        runtime.block_on(topics::make(&connection, shape))
+    } else {
+        runtime.block_on(topics::create(&connection, shape))
+    };
+    let made = made.map_err(failure)?;
     if args.json {
         out.json(&json!({"made": made, "partitions": args.partitions}))?;
     } else {
         made.iter().try_for_each(|name| out.line(&format!("{name}: made")))?;
         out.line(&format!(
-            "{}: open, with {} partitions",
+            "{}: {}, with {} partitions",
             connection.topic(crate::journal::kafka::connect::Topic::Journal),
+            if args.for_import { "to be filled by `annals import`" } else { "open" },
             args.partitions
         ))?;
     }

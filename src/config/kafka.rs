@@ -26,6 +26,14 @@ pub struct Kafka {
     pub own_every_partition: bool,
 }
 
+impl Kafka {
+    /// Where the events' schemas are to be registered, if anywhere.
+    #[must_use]
+    pub fn schemas_url(&self) -> Option<&str> {
+        self.schema_registry.as_deref()
+    }
+}
+
 /// A part of the engine that an instance may run without the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Role {
@@ -70,6 +78,9 @@ pub struct Create {
     /// Replicas that must have a message before it counts
     #[arg(long, default_value_t = 2, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=9))]
     pub min_insync_replicas: u32,
+    /// Leave them empty, for `annals import`
+    #[arg(long)]
+    pub for_import: bool,
     /// Print JSON, for programs
     #[arg(long)]
     pub json: bool,

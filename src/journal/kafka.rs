@@ -104,6 +104,21 @@ impl KafkaJournal {
         let partitions = partitions(&connection)?;
         let history = Arc::new(History::new(connection.clone()));
         let id = identify(&connection, &history)?;
+        Self::join(connection, history, id, partitions, arbitrate)
+    }
+
+    /// Opens topics that hold nothing yet, to be filled: who fills them checks that.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open_unopened(connection: Connection) -> Result<Self, OpenError> {
+        let partitions = partitions(&connection)?;
+        let history = Arc::new(History::new(connection.clone()));
+        let id = format!("{} (not opened)", connection.prefix());
+        Self::join(connection, history, id, partitions, false)
+    }
+
+    fn join(connection: Connection, history: Arc<History>, id: String, partitions: u32, arbitrate: bool) -> Result<Self, OpenError> {
         let index = Arc::new(Index::default());
         let tail = Arc::new(Tail::start(&connection, partitions, Arc::clone(&index))?);
         let owners = arbitrate.then(|| Owners::join(&connection, partitions, Arc::clone(&tail))).transpose()?;

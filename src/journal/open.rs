@@ -3,13 +3,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use annals_events::kind::Kind;
 
-use super::Journal;
 use super::kafka::KafkaJournal;
 use super::kafka::connect::{Connection, SettingsError};
-use super::kafka::registry::{BadUrl, Registry};
+use super::kafka::registry::Registry;
 use super::sqlite::SqliteJournal;
+use super::{Journal, Located, ReadError};
 use crate::config::kafka::Kafka;
 
 /// Why there is no journal.
@@ -21,12 +21,21 @@ pub enum OpenError {
     /// The one on Kafka cannot be opened.
     #[error(transparent)]
     Kafka(#[from] super::kafka::OpenError),
+    /// An import broke off.
+    #[error(
+        "an import into this journal did not come to its end in partition {partition}: it is not served; make new topics \
+         (`annals topics create --for-import`, another --kafka-prefix) and import again"
+    )]
+    Unfinished {
+        /// The first partition in which something is missing.
+        partition: u32,
+    },
+    /// It cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
     /// What was configured makes no connection.
     #[error(transparent)]
     Settings(#[from] SettingsError),
-    /// Nor does the schema registry's address.
-    #[error(transparent)]
-    SchemaRegistry(#[from] BadUrl),
 }
 
 /// The connection that was configured.
@@ -37,22 +46,43 @@ pub fn connection(kafka: &Kafka) -> Result<Connection, SettingsError> {
     Connection::new(&kafka.bootstrap, &kafka.prefix, kafka.properties.as_deref())
 }
 
+/// Opens topics that hold nothing yet, to be filled by an import.
+///
+/// # Errors
+/// [`OpenError`].
+pub fn open_unopened(kafka: &Kafka) -> Result<Arc<dyn Journal>, OpenError> {
+    Ok(Arc::new(KafkaJournal::open_unopened(connection(kafka)?)?))
+}
+
 /// Opens the journal to run on it; blocks while it looks. `arbitrate`: this instance shall judge.
-/// Inside a tokio runtime, since a schema registry is told of the schemas meanwhile, until `stopping`.
+/// `schemas`: where the schemas of its records are registered.
 ///
 /// # Errors
 /// [`OpenError`] says what a person has to do.
-pub fn open(dir: &Path, kafka: Option<&Kafka>, arbitrate: bool, stopping: watch::Receiver<bool>) -> Result<Arc<dyn Journal>, OpenError> {
-    Ok(match kafka {
-        Some(kafka) => {
-            let mut connection = connection(kafka)?;
-            if let Some(url) = &kafka.schema_registry {
-                connection = connection.with_schemas(Registry::start(url, stopping)?);
-            }
-            let everything = arbitrate && kafka.own_every_partition;
-            let journal = KafkaJournal::open(connection, arbitrate && !everything)?;
-            Arc::new(if everything { journal.own_every_partition() } else { journal })
+pub fn open(dir: &Path, kafka: Option<&Kafka>, arbitrate: bool, schemas: Option<Arc<Registry>>) -> Result<Arc<dyn Journal>, OpenError> {
+    let Some(kafka) = kafka else { return Ok(Arc::new(SqliteJournal::open(dir)?)) };
+    let mut connection = connection(kafka)?;
+    if let Some(schemas) = schemas {
+        connection = connection.with_schemas(schemas);
+    }
+    let everything = arbitrate && kafka.own_every_partition;
+    let journal = KafkaJournal::open(connection, arbitrate && !everything)?;
+    refuse_unfinished(&journal)?;
+    Ok(Arc::new(if everything { journal.own_every_partition() } else { journal }))
+}
+
+/// An import writes its last record in front of all others, too (`audit::import` says why): a journal
+/// that begins so and does not reach that place is not to be served, not even for reading.
+fn refuse_unfinished(journal: &dyn Journal) -> Result<(), OpenError> {
+    let place = |located: Option<&Located>| located.and_then(|l| l.record.view().ok().map(|view| (view.kind, view.seq)));
+    for partition in 0..journal.partitions() {
+        let first = journal.records(partition, 0, 1)?;
+        let Some((Kind::JournalContinued, announced)) = place(first.items.first()) else { continue };
+        let last = journal.records(partition, journal.end(partition)?.saturating_sub(1), 1)?;
+        let is_there = last.items.first().map(|l| l.offset) != first.items.first().map(|l| l.offset);
+        if !is_there || place(last.items.first()).is_none_or(|(_, seq)| seq < announced) {
+            return Err(OpenError::Unfinished { partition });
         }
-        None => Arc::new(SqliteJournal::open(dir)?),
-    })
+    }
+    Ok(())
 }

@@ -10,7 +10,7 @@ def pages(engine, path):
     """All pages of an answer; what is not a list is one page."""
     found, cursor = [], None
     while True:
-        status, answer = engine.ask(path + (f"{'&' if '?' in path else '?'}cursor={urllib.parse.quote(cursor)}" if cursor else ""))
+        status, answer = engine.ask(path + (f"{'&' if '?' in path else '?'}after={urllib.parse.quote(cursor)}" if cursor else ""))
         cursor = answer.pop("next", None) if isinstance(answer, dict) else None
         found.append((status, answer))
         if not cursor:
@@ -21,7 +21,7 @@ def questions(engine):
     """What there is to ask: every model of both workspaces of the load, and each of its versions."""
     asked = ["/v1/timeline"]
     for workspace in ("default", "lab"):
-        models = [model["name"] for _, page in pages(engine, f"/v1/models?workspace={workspace}") for model in page.get("models", [])]
+        models = [model["name"] for _, page in pages(engine, f"/v1/models?workspace={workspace}") for model in page.get("items", [])]
         asked.append(f"/v1/models?workspace={workspace}")
         for model in models:
             asked += [f"/v1/models/{urllib.parse.quote(model)}{what}?workspace={workspace}" for what in OF_MODEL]

@@ -245,7 +245,7 @@ impl SaslKafka {
 
 /// Makes a topic, and produces to it and reads back: `make`, `put` (with what became of it) or `count`.
 const TALK: &str = r#"
-import json, sys, uuid
+import json, sys, time, uuid
 from confluent_kafka import Consumer, KafkaException, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
@@ -256,8 +256,11 @@ if settings:
 if verb == "make":
     admin = AdminClient(client)
     admin.create_topics([NewTopic(topic, 1, -1)], operation_timeout=60)[topic].result(60)
-    replicas = admin.list_topics(topic, timeout=60).topics[topic].partitions[0].replicas
-    print(len(replicas))
+    # Another broker than the one that made it may answer, and hear of it a moment later.
+    deadline = time.time() + 60
+    while not (partitions := admin.list_topics(topic, timeout=60).topics[topic].partitions) and time.time() < deadline:
+        time.sleep(0.1)
+    print(len(partitions[0].replicas))
 elif verb == "put":
     said = []
     producer = Producer(client | {"acks": "all", "message.timeout.ms": 60000})

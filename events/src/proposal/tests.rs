@@ -181,7 +181,7 @@ fn only_our_types_and_of_those_only_the_producers() {
     for bad in ["dev.annals.version.registered.v2", "registered", "com.example.x"] {
         refused(&with("ce_type", Some(bad.as_bytes())), Code::UnknownType, "not an event type");
     }
-    for kind in [Kind::ProposalRefused, Kind::JournalOpened] {
+    for kind in Kind::ALL.iter().filter(|kind| kind.about() == crate::kind::About::Engine) {
         refused(&with("ce_type", Some(kind.name().as_bytes())), Code::UnknownType, "by the engine only");
     }
 }

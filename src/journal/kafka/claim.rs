@@ -78,8 +78,9 @@ impl KafkaClaim {
         }
         self.delivered(producer)?;
         for record in &batch.records {
-            let wire =
-                codec::encode_record(record, None).ok_or_else(|| AppendError::Failed("a record cannot be read; this is a bug".into()))?;
+            let schema = record.view().ok().and_then(|view| self.connection.schema_header(view.kind));
+            let wire = codec::encode_record(record, schema.as_deref())
+                .ok_or_else(|| AppendError::Failed("a record cannot be read; this is a bug".into()))?;
             self.send(producer, &self.journal, &wire.key, wire.headers, wire.value.as_bytes(), Some(wire.at))?;
         }
         self.delivered(producer)

@@ -94,6 +94,8 @@ fn settings(topic: Topic) -> &'static [(&'static str, &'static str)] {
             ("retention.bytes", "-1"),
             ("message.timestamp.type", "CreateTime"),
             ("message.timestamp.before.max.ms", "9223372036854775807"),
+            // nor must a disputed record of a far future keep the engine from writing behind it
+            ("message.timestamp.after.max.ms", "9223372036854775807"),
         ],
         Topic::Models | Topic::Progress => &[("cleanup.policy", "compact"), ("delete.retention.ms", DAY_MS)],
     }
@@ -109,6 +111,18 @@ fn partitions_of(topic: Topic, shape: Shape) -> u32 {
 /// # Errors
 /// [`TopicsError`]; it may be run again.
 pub async fn create(connection: &Connection, shape: Shape) -> Result<Vec<String>, TopicsError> {
+    let made = make(connection, shape).await?;
+    let (connection, partitions) = (connection.clone(), shape.partitions);
+    let opened = tokio::task::spawn_blocking(move || open_all(&connection, partitions)).await;
+    opened.unwrap_or_else(|_| Err(TopicsError::Opening { partition: 0, why: "this is a bug, see the log".into() }))?;
+    Ok(made)
+}
+
+/// Makes the topics that are missing, and leaves them empty: an import opens them.
+///
+/// # Errors
+/// [`TopicsError`]; it may be run again.
+pub async fn make(connection: &Connection, shape: Shape) -> Result<Vec<String>, TopicsError> {
     let existing = existing(connection)?;
     let differing: Vec<String> = Topic::ALL
         .iter()
@@ -146,8 +160,8 @@ pub async fn create(connection: &Connection, shape: Shape) -> Result<Vec<String>
         }
     }
     let (connection, partitions) = (connection.clone(), shape.partitions);
-    let opened = tokio::task::spawn_blocking(move || open_all(&connection, partitions)).await;
-    opened.unwrap_or_else(|_| Err(TopicsError::Opening { partition: 0, why: "this is a bug, see the log".into() }))?;
+    let led = tokio::task::spawn_blocking(move || (0..partitions).try_for_each(|partition| await_leader(&connection, partition))).await;
+    led.unwrap_or_else(|_| Err(TopicsError::Opening { partition: 0, why: "this is a bug, see the log".into() }))?;
     Ok(made)
 }
 
@@ -171,7 +185,6 @@ fn open_all(connection: &Connection, partitions: u32) -> Result<(), TopicsError>
     let reader = connection.reader("opening", false)?;
     let name = connection.topic(Topic::Journal);
     for partition in 0..partitions {
-        await_leader(connection, partition)?;
         if range(&reader, &name, partition)?.1 > 0 {
             continue;
         }
