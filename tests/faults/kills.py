@@ -36,8 +36,10 @@ def kills(options):
             engines[name] = start(stage, name, ports[name]).ready()
             moment = moments[-1][1]
             eventually(f"every partition accepts after the kill of {name}", lambda moment=moment: len(silence(load.lines(), moment)) == 6)
+        enough = lambda: sum(line["via"] == "http" for line in load.lines()) >= options.operations  # noqa: E731
+        eventually(f"there are {options.operations} operations to judge", enough, 300)
         load.end()
-        found = stage.judge(load, at_least=100)
+        found = stage.judge(load, at_least=options.operations)
         gaps = recoveries(load.lines(), moments)
         worst = sorted(gap for _, gap in gaps)[int(len(gaps) * 0.99) - 1 if len(gaps) >= 100 else -1]
         if worst > RECOVERY_MAX_S:
@@ -45,7 +47,8 @@ def kills(options):
         codes = {engine.name: engine.end() for engine in engines.values()}
         if any(codes.values()):
             raise Failure(f"exit codes after SIGTERM: {codes}")
-        return {"rounds": options.rounds, "recovery_p99_s": round(worst, 2), **counted(found)}
+        spread = spread_of([gap for _, gap in gaps])
+        return {"rounds": options.rounds, "recovery_p99_s": round(worst, 2), "recovery_s": spread, **counted(found)}
 
 
 def start(stage, name, port):
@@ -58,10 +61,17 @@ def recoveries(lines, moments):
     return [(name, max(silence(lines, moment).values())) for name, moment in moments if silence(lines, moment)]
 
 
+def spread_of(gaps):
+    """The distribution of some seconds."""
+    row = sorted(gaps)
+    at = lambda share: round(row[min(int(len(row) * share), len(row) - 1)], 2)  # noqa: E731
+    return {"min": at(0), "p50": at(0.5), "p90": at(0.9), "max": at(1)}
+
+
 def counted(found):
     """The part of a judgement that is printed."""
     return {name: found[name] for name in ("events", "models", "duplicates", "orphans", "uncommitted", "answers", "operations") if name in found}
 
 
 if __name__ == "__main__":
-    sys.exit(main(__doc__, kills, rounds=5))
+    sys.exit(main(__doc__, kills, rounds=5, operations=5_000))
