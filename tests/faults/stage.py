@@ -70,8 +70,8 @@ class Engine:
         def known():
             if self.process.poll() is not None:
                 raise Failure(f"{self.name} ended with {self.process.returncode}: {self.said()[-2000:]}")
-            found = re.search(r"http://127\.0\.0\.1:\d+", self.said())
-            self.url = found and found[0]
+            found = re.search(r"annals listens on (http://127\.0\.0\.1:\d+)", self.said())
+            self.url = found and found[1]
             return found is not None
 
         eventually(f"{self.name} listens", known)

@@ -85,7 +85,7 @@ impl History {
             })?;
             // who began to read after the end was known, and came to an end, has passed that one; of
             // another nobody knows which end it saw, so it asks once more and begins to read anew
-            lent.next = match last {
+            let next = match last {
                 _ if at_end && fresh => last.map_or(lent.end, |last| lent.end.max(last + 1)),
                 Some(last) => last + 1,
                 None => {
@@ -93,7 +93,8 @@ impl History {
                     continue;
                 }
             };
-            let next = lent.next;
+            // an end is told once: who reads on there, and finds only markers of transactions, would wait in vain
+            lent.next = if at_end { u64::MAX } else { next };
             self.give_back(lent);
             return Ok(Chunk { items, next });
         }

@@ -207,3 +207,31 @@ fn a_record_is_the_same_on_the_wire_and_back() {
     let (_, marker) = super::connect::range(&reader, &topics.connection.topic(Topic::Journal), 0).unwrap();
     assert!(other.end(0).unwrap() < marker, "the end is behind the last record, not behind the transaction's marker");
 }
+
+#[test]
+fn a_partition_is_read_to_its_end_in_chunks_of_any_size() {
+    let topics = Topics::made();
+    let journal = topics.open().unwrap();
+    let mut claim = journal.claim(0).unwrap();
+    for n in 0..7 {
+        let src = suite::propose(&journal, 0, suite::create(&suite::key_in(&journal, 0, n), &n.to_string()));
+        eventually("it is there", || !journal.proposals(0, src, 1).unwrap().is_empty());
+    }
+    claim.append(suite::judge(&journal, 0, &journal.proposals(0, 0, 10).unwrap())).unwrap();
+    claim.commit().unwrap();
+    eventually("they are visible", || journal.records(0, 1, 10).unwrap().items.len() == 7);
+    // one that starts now has nothing in memory; behind the last record lies the marker of its transaction
+    let other = topics.open().unwrap();
+    for max in 1..=9 {
+        let (mut from, mut found) = (0, 0);
+        loop {
+            let chunk = other.records(0, from, max).unwrap();
+            found += chunk.items.len();
+            if chunk.next <= from {
+                break;
+            }
+            from = chunk.next;
+        }
+        assert_eq!(found, 8, "in chunks of {max}");
+    }
+}
