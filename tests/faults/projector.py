@@ -28,7 +28,7 @@ def projector(options):
 def killed(stage, database, options):
     """A door that stays takes the load; the others are killed in turn."""
     chance = random.Random(options.seed)
-    stays = Engine(stage, "stays", "--roles", "door,arbiter").ready()
+    stays = Engine(stage, "stays", "--roles", "door,arbiter,projector").ready()
     flags = {"directory": (), "database-1": ("--database", database.address), "database-2": ("--database", database.address)}
     engines = {name: Engine(stage, name, *ROLES, *flags[name]).ready() for name in flags}
     load = Load(stage, [stays.url], "--seed", str(options.seed), "--clients", "8", "--models", "16", "--partitions", "6")
