@@ -90,6 +90,12 @@ pub trait Journal: Send + Sync + 'static {
     /// Appends a proposal and returns its offset. Accepted means *proposed*, nothing more.
     fn propose(&self, partition: u32, submission: Submission) -> Proposed<'_>;
 
+    /// As [`Journal::propose`], but the arbiter is not woken: the caller steps it, at once. `None`
+    /// where its steps may wait for a network: that is not for a caller's thread.
+    fn propose_and_step(&self, _partition: u32, _submission: &dyn Fn() -> Submission) -> Option<Result<u64, ProposeError>> {
+        None
+    }
+
     /// Takes a partition over: fences whoever had it, and waits until what they left is decided.
     ///
     /// # Errors
@@ -152,6 +158,11 @@ pub trait Journal: Send + Sync + 'static {
     /// Told by the arbiter: every proposal before offset `next` is judged. For people who watch the
     /// lag; nothing is ever resumed from it.
     fn judged(&self, _partition: u32, _next: u64) {}
+
+    /// How it stands with the schema registry, where there is one. Nothing waits for it.
+    fn schemas(&self) -> Option<kafka::registry::Status> {
+        None
+    }
 
     /// Blocks until the partition may have something new for its arbiter, or `idle_max` has passed.
     fn wait(&self, partition: u32, idle_max: Duration);

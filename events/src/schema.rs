@@ -106,4 +106,6 @@ schemas! {
 }
 
 #[cfg(test)]
+mod frozen;
+#[cfg(test)]
 mod tests;

@@ -39,7 +39,7 @@ pub fn open_to_write(place: &Place) -> Result<Arc<dyn Journal>, Failure> {
     if kafka.is_none() {
         open(&place.data)?; // a directory without a journal must not get one by this
     }
-    Ok(journal::open::open(&place.data, kafka, false).map_err(anyhow::Error::from)?)
+    Ok(journal::open::open(&place.data, kafka, false, None).map_err(anyhow::Error::from)?)
 }
 
 /// The time by this machine's clock, RFC 3339.

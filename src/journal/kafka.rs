@@ -15,6 +15,7 @@ pub mod connect;
 mod ends;
 mod history;
 mod owners;
+pub mod registry;
 mod tail;
 #[cfg(test)]
 mod tests;
@@ -118,7 +119,7 @@ impl KafkaJournal {
     fn join(connection: Connection, history: Arc<History>, id: String, partitions: u32, arbitrate: bool) -> Result<Self, OpenError> {
         let index = Arc::new(Index::default());
         let tail = Arc::new(Tail::start(&connection, partitions, Arc::clone(&index))?);
-        let owners = arbitrate.then(|| Owners::join(&connection, partitions)).transpose()?;
+        let owners = arbitrate.then(|| Owners::join(&connection, partitions, Arc::clone(&tail))).transpose()?;
         let ends = Ends::start(partitions, Arc::clone(&tail), Arc::clone(&history))?;
         let journal = Self {
             id,
@@ -205,6 +206,10 @@ impl Journal for KafkaJournal {
 
     fn partitions(&self) -> u32 {
         self.partitions
+    }
+
+    fn schemas(&self) -> Option<registry::Status> {
+        self.connection.schemas()
     }
 
     fn propose(&self, partition: u32, submission: Submission) -> Proposed<'_> {

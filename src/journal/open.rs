@@ -7,6 +7,7 @@ use annals_events::kind::Kind;
 
 use super::kafka::KafkaJournal;
 use super::kafka::connect::{Connection, SettingsError};
+use super::kafka::registry::Registry;
 use super::sqlite::SqliteJournal;
 use super::{Journal, Located, ReadError};
 use crate::config::kafka::Kafka;
@@ -54,12 +55,17 @@ pub fn open_unopened(kafka: &Kafka) -> Result<Arc<dyn Journal>, OpenError> {
 }
 
 /// Opens the journal to run on it; blocks while it looks. `arbitrate`: this instance shall judge.
+/// `schemas`: where the schemas of its records are registered.
 ///
 /// # Errors
 /// [`OpenError`] says what a person has to do.
-pub fn open(dir: &Path, kafka: Option<&Kafka>, arbitrate: bool) -> Result<Arc<dyn Journal>, OpenError> {
+pub fn open(dir: &Path, kafka: Option<&Kafka>, arbitrate: bool, schemas: Option<Arc<Registry>>) -> Result<Arc<dyn Journal>, OpenError> {
     let Some(kafka) = kafka else { return Ok(Arc::new(SqliteJournal::open(dir)?)) };
-    let journal = KafkaJournal::open(connection(kafka)?, arbitrate)?;
+    let mut connection = connection(kafka)?;
+    if let Some(schemas) = schemas {
+        connection = connection.with_schemas(schemas);
+    }
+    let journal = KafkaJournal::open(connection, arbitrate)?;
     refuse_unfinished(&journal)?;
     Ok(Arc::new(journal))
 }
