@@ -22,18 +22,30 @@ pub struct Cluster {
 }
 
 impl Cluster {
+    /// A prefix on the shared broker of which there are no topics yet.
+    pub fn unmade() -> Self {
+        Self::reached(&bootstrap(), &format!("it-{}", uuid::Uuid::now_v7()), &[])
+    }
+
+    fn reached(bootstrap: &str, prefix: &str, reach: &[&str]) -> Self {
+        let reach = reach.iter().map(ToString::to_string).collect();
+        Self { prefix: prefix.into(), bootstrap: bootstrap.into(), dir: directory(), reach, extra: Vec::new() }
+    }
+
     /// New topics of 4 partitions on the shared broker.
     pub fn fresh() -> Self {
-        Self::on(&bootstrap(), &format!("it-{}", uuid::Uuid::now_v7()), &[])
+        Self::unmade().made()
     }
 
     /// New topics of 4 partitions on this broker, reached with these arguments.
     pub fn on(bootstrap: &str, prefix: &str, reach: &[&str]) -> Self {
-        let reach = reach.iter().map(ToString::to_string).collect();
-        let cluster = Self { prefix: prefix.into(), bootstrap: bootstrap.into(), dir: directory(), reach, extra: Vec::new() };
-        let made = cluster.topics("create", &["--partitions", "4", "--replication-factor", "1", "--min-insync-replicas", "1"]);
+        Self::reached(bootstrap, prefix, reach).made()
+    }
+
+    fn made(self) -> Self {
+        let made = self.topics("create", &["--partitions", "4", "--replication-factor", "1", "--min-insync-replicas", "1"]);
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        cluster
+        self
     }
 
     /// Every instance gets these arguments, too.
