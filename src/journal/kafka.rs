@@ -18,6 +18,7 @@ mod tail;
 #[cfg(test)]
 mod tests;
 pub mod topics;
+mod transaction;
 mod verdicts;
 
 use std::sync::{Arc, Mutex, PoisonError};
