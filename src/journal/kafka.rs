@@ -12,6 +12,7 @@
 mod claim;
 mod codec;
 pub mod connect;
+pub mod derived;
 mod history;
 mod owners;
 mod tail;
@@ -106,7 +107,7 @@ impl KafkaJournal {
         let id = identify(&connection, &history)?;
         let index = Arc::new(Index::default());
         let tail = Tail::start(&connection, partitions, Arc::clone(&index))?;
-        let owners = arbitrate.then(|| Owners::join(&connection, partitions)).transpose()?;
+        let owners = arbitrate.then(|| Owners::join(&connection, "arbiter", Topic::Proposals, partitions)).transpose()?;
         let now = Instant::now();
         let journal = Self {
             id,

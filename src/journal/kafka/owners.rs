@@ -1,6 +1,6 @@
-//! Which partitions this instance is to arbitrate: a consumer group shares them out, and that is all it does.
+//! Which partitions this instance is to arbitrate, or to publish: a consumer group shares them out, and that is all it does.
 //!
-//! The group is a hint. What keeps two arbiters apart is the fence of the claim, and what makes them
+//! The group is a hint. What keeps two apart is the fence of the producer, and what makes two arbiters
 //! agree if even that fails is rule R. Its committed offsets are for people who watch the lag.
 
 use std::collections::BTreeSet;
@@ -50,7 +50,7 @@ impl ConsumerContext for Watch {
     fn post_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         match rebalance {
             Rebalance::Assign(list) => {
-                // the group only says who owns what: the proposals are read elsewhere
+                // the group only says who owns what: the messages are read elsewhere
                 if let Err(e) = consumer.pause(list) {
                     tracing::debug!("the member's partitions cannot be paused: {e}");
                 }
@@ -82,14 +82,14 @@ pub struct Owners {
 }
 
 impl Owners {
-    /// Joins the group.
+    /// Joins the group that shares out the partitions of a topic.
     ///
     /// # Errors
     /// librdkafka's.
-    pub fn join(connection: &Connection, partitions: u32) -> KafkaResult<Self> {
+    pub fn join(connection: &Connection, group: &str, topic: Topic, partitions: u32) -> KafkaResult<Self> {
         let held = Arc::new(Held::default());
-        let consumer = connection.member("arbiter", Watch(Arc::clone(&held)))?;
-        let topic = connection.topic(Topic::Proposals);
+        let consumer = connection.member(group, Watch(Arc::clone(&held)))?;
+        let topic = connection.topic(topic);
         consumer.subscribe(&[&topic])?;
         let judged: Arc<Vec<AtomicU64>> = Arc::new((0..partitions).map(|_| AtomicU64::new(0)).collect());
         let stop = Arc::new(AtomicBool::new(false));

@@ -14,16 +14,16 @@ use crate::journal::suite::{Kit, eventually};
 use crate::journal::{Batch, Journal, suite};
 
 /// The broker that `tests/run` starts.
-fn bootstrap() -> String {
+pub fn bootstrap() -> String {
     std::env::var("ANNALS_TEST_KAFKA").unwrap_or_else(|_| panic!("ANNALS_TEST_KAFKA names no broker: run `tests/run`, which starts one"))
 }
 
 /// Topics of its own on the shared broker; deleted in the end.
-struct Topics {
-    connection: Connection,
+pub struct Topics {
+    pub connection: Connection,
 }
 
-fn runtime() -> tokio::runtime::Runtime {
+pub fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
@@ -35,18 +35,18 @@ impl Topics {
         Self { connection }
     }
 
-    fn made() -> Self {
+    pub fn made() -> Self {
         let topics = Self::fresh();
         runtime().block_on(topics::create(&topics.connection, SHAPE)).unwrap();
         topics
     }
 
-    fn open(&self) -> Result<KafkaJournal, OpenError> {
+    pub fn open(&self) -> Result<KafkaJournal, OpenError> {
         KafkaJournal::open(self.connection.clone(), false)
     }
 
     /// Deletes every record of a topic's partition.
-    fn empty(&self, topic: Topic, partition: u32) {
+    pub fn empty(&self, topic: Topic, partition: u32) {
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(&self.connection.topic(topic), number(partition), Offset::End).unwrap();
         runtime().block_on(self.connection.admin().unwrap().delete_records(&list, &AdminOptions::new())).unwrap();
