@@ -27,7 +27,7 @@ pub fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-const SHAPE: Shape = Shape { partitions: 3, replication: 1, in_sync: 1 };
+pub const SHAPE: Shape = Shape { partitions: 3, replication: 1, in_sync: 1 };
 
 impl Topics {
     fn fresh() -> Self {
@@ -46,7 +46,7 @@ impl Topics {
     }
 
     /// Deletes every record of a topic's partition.
-    pub fn empty(&self, topic: Topic, partition: u32) {
+    fn empty(&self, topic: Topic, partition: u32) {
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(&self.connection.topic(topic), number(partition), Offset::End).unwrap();
         runtime().block_on(self.connection.admin().unwrap().delete_records(&list, &AdminOptions::new())).unwrap();
