@@ -154,6 +154,11 @@ pub trait Journal: Send + Sync + 'static {
     /// lag; nothing is ever resumed from it.
     fn judged(&self, _partition: u32, _next: u64) {}
 
+    /// How it stands with the schema registry, where there is one. Nothing waits for it.
+    fn schemas(&self) -> Option<kafka::registry::Status> {
+        None
+    }
+
     /// Blocks until the partition may have something new for its arbiter, or `idle_max` has passed.
     fn wait(&self, partition: u32, idle_max: Duration);
 }

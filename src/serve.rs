@@ -15,6 +15,7 @@ use crate::config;
 use crate::http::listen::Listener;
 use crate::http::{self, Places, Shared, Viewing};
 use crate::journal::Journal;
+use crate::journal::kafka::registry::Registry;
 use crate::journal::{open, sqlite};
 use crate::metrics::Metrics;
 use crate::runner::Runner;
@@ -28,14 +29,14 @@ const DRAIN_MAX: Duration = Duration::from_secs(10);
 /// If it cannot start: the data directory, the journal in it, or the address.
 pub async fn run(config: config::Serve) -> anyhow::Result<()> {
     check_address(&config)?;
-    let journal = open_journal(config.clone()).await?;
+    let (stop, stopping) = watch::channel(false);
+    let journal = open_journal(config.clone(), stopping.clone()).await?;
     let snapshots = Arc::new(Directory::open(&config.data.join("snapshots")).context("the snapshots' directory cannot be made")?);
     let door = Arc::new(Door::new(journal.clone()));
     let listener =
         Listener::bind(config.listen).await.with_context(|| format!("cannot listen on {}: choose another --listen", config.listen))?;
     let address = listener.address()?;
     let mut arbiters = Arbiters::start(&journal, &door, snapshots)?;
-    let (stop, stopping) = watch::channel(false);
     let (opened, viewing) = watch::channel(Viewing::Opening);
     // a runtime of their own: while a view takes a batch, the door must go on answering
     let views = tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("views").enable_all().build()?;
@@ -68,9 +69,11 @@ pub async fn run(config: config::Serve) -> anyhow::Result<()> {
 }
 
 /// Opens the journal on a thread that may block: it asks a disk or a cluster.
-async fn open_journal(config: config::Serve) -> anyhow::Result<Arc<dyn Journal>> {
+async fn open_journal(config: config::Serve, stopping: watch::Receiver<bool>) -> anyhow::Result<Arc<dyn Journal>> {
     let arbitrate = config.roles.contains(&config::kafka::Role::Arbiter);
-    let opening = tokio::task::spawn_blocking(move || open::open(&config.data, config.on_kafka(), arbitrate));
+    let url = config.on_kafka().and_then(|kafka| kafka.schema_registry.as_deref());
+    let schemas = url.map(|url| Registry::start(url, stopping)).transpose()?;
+    let opening = tokio::task::spawn_blocking(move || open::open(&config.data, config.on_kafka(), arbitrate, schemas));
     Ok(opening.await??)
 }
 

@@ -7,6 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use annals_events::kind::About;
 use annals_events::ledger::Ledger;
 use annals_events::model::Decided;
 use annals_events::names::partition_of;
@@ -192,8 +193,9 @@ impl Listener for Bell {
             let _ =
                 self.feed.send(Arc::new(Published { partition: self.partition, offset: located.offset, record: located.record.clone() }));
         }
-        // a refusal that mattered is an event too, but its caller waits for the verdict
-        if matches!(decided, Decided::ProposalRefused(_)) {
+        // a refusal that mattered and a partition's own records are events too, and answer nobody:
+        // whoever waits for that offset waits for the verdict
+        if view.kind.about() == About::Engine {
             return;
         }
         let Some(src) = view.src else { return };

@@ -21,6 +21,8 @@ const IDLE_MAX: Duration = Duration::from_millis(250);
 /// Pause after a trouble; doubles with each in a row.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
+/// How often a halted arbiter looks whether it may go on.
+const HALTED_PACE: Duration = Duration::from_secs(2);
 /// A snapshot is written at least so often, if anything has changed.
 const SNAPSHOT_PACE: Duration = Duration::from_secs(300);
 
@@ -131,7 +133,8 @@ impl Driver {
                 Step::Worked => pause = PAUSE_MIN,
                 Step::Idle => arbiter.wait(IDLE_MAX),
                 Step::Troubled => self.sleep(&mut pause),
-                Step::Halted => return,
+                // a person's decision comes as a record
+                Step::Halted => self.sleep(&mut HALTED_PACE.clone()),
             }
             if snapshot.elapsed() >= SNAPSHOT_PACE {
                 snapshot = Instant::now();

@@ -49,6 +49,9 @@ pub struct Readiness {
     pub ready: bool,
     /// What is not as it should be.
     pub reasons: Vec<String>,
+    /// What is amiss and keeps nobody from proposing, such as a schema registry that is away.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// Tells that the process is alive.
@@ -71,8 +74,9 @@ pub async fn readyz(State(app): State<App>) -> Response {
             reasons.extend(runner.progress().into_iter().filter_map(|view| Some(format!("the view `{}`: {}", view.name, view.trouble?))))
         }
     }
+    let notes = app.door.journal().schemas().and_then(|status| status.trouble()).into_iter().collect();
     let ready = reasons.is_empty();
-    let mut response = super::json(&Readiness { ready, reasons });
+    let mut response = super::json(&Readiness { ready, reasons, notes });
     if !ready {
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
     }

@@ -13,8 +13,10 @@ mod claim;
 mod codec;
 pub mod connect;
 pub mod derived;
+mod ends;
 mod history;
 mod owners;
+pub mod registry;
 mod tail;
 #[cfg(test)]
 mod tests;
@@ -22,8 +24,8 @@ pub mod topics;
 mod transaction;
 mod verdicts;
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
+use std::time::Duration;
 
 use annals_events::submission::Submission;
 use annals_events::time::Timestamp;
@@ -34,6 +36,7 @@ use rdkafka::types::RDKafkaErrorCode;
 
 use claim::KafkaClaim;
 use connect::{ASK_MAX, Connection, Topic, number};
+use ends::Ends;
 use history::History;
 use owners::Owners;
 use tail::{Lane, Tail};
@@ -43,10 +46,6 @@ use super::{Chunk, Claim, ClaimError, Journal, Located, ProposeError, Proposed, 
 
 /// Verdicts of each partition that a start reads back, so that callers who come back find them.
 const VERDICTS_BACK: u64 = 1_000;
-/// Clocks of a broker and of this machine may differ by so much without harm to `settled_until`.
-const SKEW_MAX: Duration = Duration::from_secs(1);
-/// How long an answer about the proposals' end may be used again.
-const ENDS_FOR: Duration = Duration::from_millis(500);
 
 /// Why the journal cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -89,10 +88,10 @@ pub struct KafkaJournal {
     proposals: String,
     proposer: FutureProducer,
     history: Arc<History>,
-    tail: Tail,
+    tail: Arc<Tail>,
     index: Arc<Index>,
     owners: Option<Owners>,
-    ends: Mutex<Vec<(Instant, Timestamp)>>,
+    ends: Ends,
 }
 
 impl KafkaJournal {
@@ -105,10 +104,29 @@ impl KafkaJournal {
         let partitions = partitions(&connection)?;
         let history = Arc::new(History::new(connection.clone()));
         let id = identify(&connection, &history)?;
+        Self::join(connection, history, id, partitions, arbitrate)
+    }
+
+    /// Opens topics that hold nothing yet, to be filled: who fills them checks that.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open_unopened(connection: Connection) -> Result<Self, OpenError> {
+        let partitions = partitions(&connection)?;
+        let history = Arc::new(History::new(connection.clone()));
+        let id = format!("{} (not opened)", connection.prefix());
+        Self::join(connection, history, id, partitions, false)
+    }
+
+    fn join(connection: Connection, history: Arc<History>, id: String, partitions: u32, arbitrate: bool) -> Result<Self, OpenError> {
         let index = Arc::new(Index::default());
-        let tail = Tail::start(&connection, partitions, Arc::clone(&index))?;
-        let owners = arbitrate.then(|| Owners::join(&connection, "arbiter", Topic::Proposals, partitions)).transpose()?;
-        let now = Instant::now();
+        let tail = Arc::new(Tail::start(&connection, partitions, Arc::clone(&index))?);
+        let join = || {
+            let tail = Arc::clone(&tail);
+            Owners::join(&connection, "arbiter", Topic::Proposals, partitions, Box::new(move |p| tail.shelf(p).ring()))
+        };
+        let owners = arbitrate.then(join).transpose()?;
+        let ends = Ends::start(partitions, Arc::clone(&tail), Arc::clone(&history))?;
         let journal = Self {
             id,
             partitions,
@@ -118,7 +136,7 @@ impl KafkaJournal {
             tail,
             index,
             owners,
-            ends: Mutex::new(vec![(now.checked_sub(ENDS_FOR).unwrap_or(now), Timestamp::default()); partitions as usize]),
+            ends,
             connection,
         };
         journal.read_verdicts_back()?;
@@ -153,16 +171,6 @@ impl KafkaJournal {
             Some(damage) => Err(ReadError::Corrupt(damage.clone())),
             None => Ok(look(&lane)),
         }
-    }
-
-    /// When all that this partition was asked is judged: asks the broker whether there is more.
-    fn ask_settled(&self, partition: u32) -> Option<Timestamp> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.checked_sub(SKEW_MAX)?;
-        let (low, end) = self.history.range(Topic::Proposals, partition).ok()?;
-        let judged = self.tail.shelf(partition).lane().judged.map_or(0, |src| src + 1);
-        // behind the last proposal there may be a marker of its producer's transaction
-        let all = end <= low || judged >= end || self.proposals(partition, judged, 1).ok()?.is_empty();
-        all.then(|| Timestamp(i64::try_from(now.as_millis()).unwrap_or(i64::MAX)))
     }
 }
 
@@ -204,6 +212,10 @@ impl Journal for KafkaJournal {
 
     fn partitions(&self) -> u32 {
         self.partitions
+    }
+
+    fn schemas(&self) -> Option<registry::Status> {
+        self.connection.schemas()
     }
 
     fn propose(&self, partition: u32, submission: Submission) -> Proposed<'_> {
@@ -295,14 +307,8 @@ impl Journal for KafkaJournal {
     }
 
     fn settled_until(&self, partition: u32) -> Timestamp {
-        let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
-        let (asked, settled) = &mut ends[partition as usize];
-        if asked.elapsed() >= ENDS_FOR {
-            *asked = Instant::now();
-            let recorded = self.tail.shelf(partition).lane().recorded;
-            *settled = (*settled).max(recorded).max(self.ask_settled(partition).unwrap_or_default());
-        }
-        *settled
+        let recorded = self.tail.shelf(partition).lane().recorded;
+        recorded.max(self.ends.settled_until(partition))
     }
 
     fn wanted(&self, partition: u32) -> bool {

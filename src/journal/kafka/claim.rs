@@ -8,6 +8,7 @@ use crate::journal::{AppendError, Batch, Claim, ClaimError};
 /// See the module.
 pub struct KafkaClaim {
     partition: u32,
+    connection: Connection,
     transactions: Transactions,
     journal: String,
     verdicts: String,
@@ -19,24 +20,28 @@ impl KafkaClaim {
         let transactions = Transactions::fence(connection, &format!("arbiter.{partition}"));
         let transactions = transactions.map_err(|e| ClaimError::Unavailable(e.to_string()))?;
         let (journal, verdicts) = (connection.topic(Topic::Journal), connection.topic(Topic::Verdicts));
-        Ok(Self { partition, transactions, journal, verdicts })
+        Ok(Self { partition, connection: connection.clone(), transactions, journal, verdicts })
     }
 }
 
 impl Claim for KafkaClaim {
+    /// Verdicts first, and events only when those are stored: behind an event nobody looks back, so its
+    /// verdict must be there by then; a verdict whose event is missing is only early, since whoever
+    /// judges the proposal again decides the same.
     fn append(&mut self, batch: Batch) -> Result<(), AppendError> {
-        let Self { partition, transactions, journal, verdicts: told } = self;
-        let records = batch.records.iter().map(|record| {
-            let wire = codec::encode_record(record, None).ok_or_else(|| bug("a record cannot be read"))?;
-            let (key, value, at) = (wire.key.into(), wire.value.into_bytes().into(), Some(wire.at));
-            Ok(Outgoing { topic: journal, partition: *partition, key, headers: wire.headers, value, at })
-        });
+        let Self { partition, connection, transactions, journal, verdicts: told } = self;
         let verdicts = batch.verdicts.iter().map(|verdict| {
             let value = serde_json::to_vec(verdict).map_err(|e| bug(&format!("a verdict cannot be written: {e}")))?;
             let (key, headers) = (verdict.id.as_str().into(), codec::verdict_headers(verdict));
             Ok(Outgoing { topic: told, partition: *partition, key, headers, value: value.into(), at: None })
         });
-        transactions.write(records.chain(verdicts))
+        let records = batch.records.iter().map(|record| {
+            let schema = record.view().ok().and_then(|view| connection.schema_header(view.kind));
+            let wire = codec::encode_record(record, schema.as_deref()).ok_or_else(|| bug("a record cannot be read"))?;
+            let (key, value, at) = (wire.key.into(), wire.value.into_bytes().into(), Some(wire.at));
+            Ok(Outgoing { topic: journal, partition: *partition, key, headers: wire.headers, value, at })
+        });
+        transactions.write(verdicts, records)
     }
 
     fn commit(&mut self) -> Result<(), AppendError> {

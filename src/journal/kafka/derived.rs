@@ -12,8 +12,8 @@
 //! transaction: a journal of many partitions costs the brokers no more transactions than one of few.
 //!
 //! The progress is read after the fence, when what the predecessor left open is decided, so it tells
-//! exactly what is published. It is written last: should a late EndTxn of the predecessor cut a
-//! transaction in two after all, copies come again, with the same id and bytes, and none is missing.
+//! exactly what is published. It is written last: should a late EndTxn commit the first half of a
+//! transaction, copies come again, with the same id and bytes, and none is missing.
 
 mod document;
 mod drive;
@@ -214,7 +214,7 @@ impl Publisher {
             Ok(Outgoing { topic, partition: message.partition, key, headers, value, at: Some(message.at) })
         });
         let progress = round.progress.iter().map(|(partition, progress)| note(&noted, *partition, progress));
-        transactions.write(messages.chain(progress))?;
+        transactions.write(messages, progress)?;
         self.phase = Phase::Written(transactions, round);
         Ok(Step::Worked)
     }

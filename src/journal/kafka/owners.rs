@@ -33,7 +33,13 @@ impl Held {
     }
 }
 
-struct Watch(Arc<Held>);
+/// Told of each partition that comes or goes: who works on it may sleep.
+pub type Changed = Box<dyn Fn(u32) + Send + Sync>;
+
+struct Watch {
+    held: Arc<Held>,
+    changed: Changed,
+}
 
 impl ClientContext for Watch {}
 
@@ -43,7 +49,8 @@ impl ConsumerContext for Watch {
         if let Rebalance::Revoke(list) = rebalance {
             let lost = partitions(list);
             tracing::info!(partitions = ?lost, "the group took partitions back");
-            self.0.lock().retain(|p| !lost.contains(p));
+            self.held.lock().retain(|p| !lost.contains(p));
+            lost.into_iter().for_each(&self.changed);
         }
     }
 
@@ -58,12 +65,13 @@ impl ConsumerContext for Watch {
                 if !given.is_empty() {
                     tracing::info!(partitions = ?given, "the group gave us partitions");
                 }
-                self.0.lock().extend(given);
+                self.held.lock().extend(&given);
+                given.into_iter().for_each(&self.changed);
             }
             Rebalance::Revoke(_) => {}
             Rebalance::Error(e) => {
                 tracing::warn!("the group cannot share out the partitions: {e}");
-                self.0.lock().clear();
+                self.held.lock().clear();
             }
         }
     }
@@ -82,13 +90,13 @@ pub struct Owners {
 }
 
 impl Owners {
-    /// Joins the group that shares out the partitions of a topic.
+    /// Joins the group that shares out the partitions of a topic; `changed` is told what comes and goes.
     ///
     /// # Errors
     /// librdkafka's.
-    pub fn join(connection: &Connection, group: &str, topic: Topic, partitions: u32) -> KafkaResult<Self> {
+    pub fn join(connection: &Connection, group: &str, topic: Topic, partitions: u32, changed: Changed) -> KafkaResult<Self> {
         let held = Arc::new(Held::default());
-        let consumer = connection.member(group, Watch(Arc::clone(&held)))?;
+        let consumer = connection.member(group, Watch { held: Arc::clone(&held), changed })?;
         let topic = connection.topic(topic);
         consumer.subscribe(&[&topic])?;
         let judged: Arc<Vec<AtomicU64>> = Arc::new((0..partitions).map(|_| AtomicU64::new(0)).collect());

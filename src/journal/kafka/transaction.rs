@@ -76,9 +76,17 @@ impl Transactions {
     }
 
     /// Writes messages into a new transaction. Nothing is visible yet.
-    pub fn write<'a>(&mut self, messages: impl IntoIterator<Item = Result<Outgoing<'a>, AppendError>>) -> Result<(), AppendError> {
+    ///
+    /// `first` is stored before any of `then` is sent: librdkafka sends an EndTxn again after a lost
+    /// connection, and the first one, arriving late, commits what the next transaction has written so far.
+    pub fn write<'a>(
+        &mut self,
+        first: impl IntoIterator<Item = Result<Outgoing<'a>, AppendError>>,
+        then: impl IntoIterator<Item = Result<Outgoing<'a>, AppendError>>,
+    ) -> Result<(), AppendError> {
         let producer = self.producer.take().ok_or_else(dead)?;
-        match self.stage(&producer, messages) {
+        let begun = producer.begin_transaction().map_err(|e| nothing(&e));
+        match begun.and_then(|()| self.store(&producer, first)).and_then(|()| self.store(&producer, then)) {
             Ok(()) => self.producer = Some(producer),
             // what is told of a message is that it was purged; why, the producer knows
             Err(_) if fenced_for_good(&producer) => return Err(AppendError::Fenced),
@@ -100,12 +108,11 @@ impl Transactions {
         }
     }
 
-    fn stage<'a>(
+    fn store<'a>(
         &self,
         producer: &BaseProducer<Ear>,
         messages: impl IntoIterator<Item = Result<Outgoing<'a>, AppendError>>,
     ) -> Result<(), AppendError> {
-        producer.begin_transaction().map_err(|e| nothing(&e))?;
         for message in messages {
             send(producer, message?)?;
         }

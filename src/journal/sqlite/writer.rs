@@ -70,7 +70,7 @@ struct State {
     next_ticket: u64,
     /// A COMMIT failed so that nobody knows whether it would be there after a crash.
     undecided: bool,
-    /// Partitions in which a place was taken that only we may take, and what was found.
+    /// Partitions in which a verdict's place was taken that only we may take, and what was found.
     intruders: HashMap<u32, String>,
 }
 
@@ -133,7 +133,7 @@ impl Writer {
         self.lock().epochs[partition as usize] == epoch
     }
 
-    /// What was found where somebody else has written to the partition. It stays until a restart.
+    /// What was found where somebody else has written a verdict to the partition. It stays until a restart.
     pub fn intruder(&self, partition: u32) -> Option<String> {
         self.lock().intruders.get(&partition).cloned()
     }
@@ -253,7 +253,9 @@ impl Writer {
         let inserted = self.clean(connection).and_then(|()| insert(connection, &self.sql, group));
         if let Err(error) = inserted {
             let why = explain(&self.dir, &error);
-            if let ([alone], Some(ErrorCode::ConstraintViolation)) = (group, error.sqlite_error_code()) {
+            // a record in our place is the arbiter's to judge, when it reads it
+            let is_record = error.to_string().contains(": records_");
+            if let ([alone], Some(ErrorCode::ConstraintViolation), false) = (group, error.sqlite_error_code(), is_record) {
                 self.lock().intruders.insert(alone.partition, why.clone());
             }
             return match self.clean(connection) {

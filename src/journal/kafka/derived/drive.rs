@@ -95,7 +95,7 @@ impl Driver {
             }
         }
         // the group shares out a single partition: whoever gets it publishes
-        let owners = Owners::join(&self.connection, "publisher", Topic::Progress, 1).map_err(away)?;
+        let owners = Owners::join(&self.connection, "publisher", Topic::Progress, 1, Box::new(|_| ())).map_err(away)?;
         let mut pause = PAUSE_MIN;
         while !self.stopped() {
             self.publisher.want(owners.has(0));
