@@ -196,7 +196,7 @@ impl Publisher {
         let behind = self.lanes.iter().flatten().position(Lane::is_behind);
         let lanes = self.lanes.iter_mut().flatten().enumerate().filter(|(at, _)| behind.is_none_or(|behind| behind == *at));
         for (_, lane) in lanes {
-            match lane.take(&*self.journal, &mut round) {
+            match lane.take(&self.connection, &*self.journal, &mut round) {
                 Ok(count) => read += count,
                 Err(error) => trouble = Some(error), // what the others have is published all the same
             }

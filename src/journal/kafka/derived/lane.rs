@@ -9,7 +9,7 @@ use annals_events::time::Timestamp;
 use rdkafka::message::{Header, OwnedHeaders};
 
 use super::super::codec;
-use super::super::connect::Topic;
+use super::super::connect::{Connection, Topic};
 use super::progress::{Copies, Progress};
 use super::{Start, document};
 use crate::journal::{Journal, Located, ReadError};
@@ -110,7 +110,7 @@ impl Lane {
     }
 
     /// Folds some records, and adds to the round what is to be published of them. How many came.
-    pub fn take(&mut self, journal: &dyn Journal, round: &mut Round) -> Result<usize, ReadError> {
+    pub fn take(&mut self, connection: &Connection, journal: &dyn Journal, round: &mut Round) -> Result<usize, ReadError> {
         if self.halted.is_some() {
             return Ok(0);
         }
@@ -125,7 +125,7 @@ impl Lane {
         let before = self.next;
         let mut touched = HashMap::new();
         for located in &chunk.items {
-            if let Err(reason) = self.fold(located, &mut touched, round) {
+            if let Err(reason) = self.fold(connection, located, &mut touched, round) {
                 self.halt(reason);
                 break;
             }
@@ -141,7 +141,13 @@ impl Lane {
         Ok(usize::try_from(self.next - before).unwrap_or(usize::MAX))
     }
 
-    fn fold(&mut self, located: &Located, touched: &mut HashMap<String, Timestamp>, round: &mut Round) -> Result<(), String> {
+    fn fold(
+        &mut self,
+        connection: &Connection,
+        located: &Located,
+        touched: &mut HashMap<String, Timestamp>,
+        round: &mut Round,
+    ) -> Result<(), String> {
         let record = &located.record;
         let view = record.view().map_err(|e| format!("the record at offset {} is not one of ours: {e}", located.offset))?;
         let (judged, _) = self.ledger.apply_view(&view, record.hash()).map_err(|e| e.to_string())?;
@@ -154,7 +160,8 @@ impl Lane {
         }
         round.events += 1;
         if is_release(view.kind) {
-            let wire = codec::encode_record(record, None).ok_or("a record cannot be written; this is a bug")?;
+            let wire = codec::encode_record(record, connection.schema_header(view.kind).as_deref())
+                .ok_or("a record cannot be written; this is a bug")?;
             round.messages.push(Message {
                 topic: Topic::Promotions,
                 partition: self.partition,
