@@ -81,6 +81,8 @@ pub struct Arbiter {
     owning: bool,
     /// Whether the end of the log was reached once: before that, nobody waits for what comes by.
     caught_up: bool,
+    /// Whether the journal was read right before: there is no need to look for others' records again.
+    looked: bool,
     /// What was written and not yet read back: anything else that appears is looked at closely.
     written: HashSet<Hash>,
     /// What was found that nobody decided, until the journal says so; and where judging would go on.
@@ -146,6 +148,7 @@ impl Arbiter {
             next_src: 0,
             owning: false,
             caught_up: false,
+            looked: false,
             written: HashSet::new(),
             disputed: None,
             listener,
@@ -324,7 +327,12 @@ impl Arbiter {
         // what the journal has an answer to is judged, whoever it was that judged it
         self.next_src = self.next_src.max(self.ledger.next_src());
         let queued = self.journal.proposals(self.partition, self.next_src, BATCH_MAX)?;
+        let looked = std::mem::take(&mut self.looked);
         let Some(last) = queued.last() else {
+            if looked {
+                self.phase = Phase::Ready { claim };
+                return Ok(Step::Idle);
+            }
             let read = self.read_records()? + self.read_verdicts()?;
             self.phase = Phase::Ready { claim };
             return Ok(if read == 0 { Step::Idle } else { Step::Worked });
@@ -362,6 +370,7 @@ impl Arbiter {
         // every time, also when all were accepted: a cursor that falls behind under load would let
         // the next refusal wait until the load is over
         self.read_verdicts()?;
+        self.looked = true;
         self.written.clear();
         self.journal.judged(self.partition, self.next_src);
         self.phase = Phase::Ready { claim };

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use annals_projections::Views;
+use annals_projections::{Error, Views};
 use anyhow::Context;
 use tokio::sync::watch;
 
@@ -23,6 +23,8 @@ use crate::runner::Runner;
 
 /// How long requests may take to end once the engine stops.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
+/// Pause after which a database that is away is tried again.
+const DATABASE_PAUSE: Duration = Duration::from_secs(2);
 
 /// Runs the engine until it is told to stop.
 ///
@@ -45,8 +47,8 @@ pub async fn run(config: config::Serve) -> anyhow::Result<()> {
     // a runtime of their own: while a view takes a batch, the door must go on answering
     let views = tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("views").enable_all().build()?;
     let handle = views.handle().clone();
-    let (data, for_views, stop_views) = (config.data.clone(), door.clone(), stopping.clone());
-    let opening = views.spawn_blocking(move || handle.block_on(open_views(data, for_views, opened, stop_views)));
+    let (for_views, its_door, stop_views) = (config.clone(), door.clone(), stopping.clone());
+    let opening = views.spawn_blocking(move || handle.block_on(open_views(for_views, its_door, opened, stop_views)));
     let data = config.data.clone();
     let shared = Arc::new(Shared {
         door,
@@ -102,13 +104,32 @@ fn start_publisher(
 }
 
 /// Opens the views beside the door, which takes proposals without them. A failure is told by
-/// `/readyz` and by every read, and does not endanger the journal.
-async fn open_views(data: PathBuf, door: Arc<Door>, opened: watch::Sender<Viewing>, stopping: watch::Receiver<bool>) {
-    let viewing = match Views::open(&data, door.journal().id()).await {
-        Ok(views) => Viewing::Open(Runner::start(views, door, stopping)),
-        Err(e) => {
-            tracing::error!("the views cannot be opened: {e}");
-            Viewing::Failed(e.to_string())
+/// `/readyz` and by every read, and does not endanger the journal. A database that is away is waited for.
+async fn open_views(config: config::Serve, door: Arc<Door>, opened: watch::Sender<Viewing>, mut stopping: watch::Receiver<bool>) {
+    let applies = config.roles.contains(&config::kafka::Role::Projector);
+    let viewing = loop {
+        let journal = door.journal().id();
+        let views = match &config.database {
+            Some(url) => Views::connect(url, journal).await,
+            None => Views::open(&config.data, journal).await,
+        };
+        match views {
+            Ok(views) => break Viewing::Open(Runner::start(views, door, applies, stopping)),
+            Err(e @ Error::Unavailable(_)) if config.database.is_some() => {
+                let reason = e.to_string();
+                if !matches!(&*opened.borrow(), Viewing::Waiting(known) if *known == reason) {
+                    tracing::warn!("the views wait for their database: {reason}");
+                    opened.send_replace(Viewing::Waiting(reason));
+                }
+                tokio::select! {
+                    () = tokio::time::sleep(DATABASE_PAUSE) => {}
+                    _ = stopping.wait_for(|stop| *stop) => return,
+                }
+            }
+            Err(e) => {
+                tracing::error!("the views cannot be opened: {e}");
+                break Viewing::Failed(e.to_string());
+            }
         }
     };
     opened.send_replace(viewing);

@@ -109,7 +109,7 @@ impl Driver {
     fn run(&self) {
         let mut pause = PAUSE_MIN;
         while !self.stopped() {
-            if catch_unwind(AssertUnwindSafe(|| self.live())).is_ok() {
+            if let Ok(Some(())) = catch_unwind(AssertUnwindSafe(|| self.live())) {
                 return;
             }
             let reason = "its arbiter panicked and begins again: this is a bug, see the log";
@@ -119,8 +119,10 @@ impl Driver {
         }
     }
 
-    /// One arbiter's life.
-    fn live(&self) {
+    /// One arbiter's life; `None` if it panicked while a caller stepped it.
+    fn live(&self) -> Option<()> {
+        let seat = self.door.seat(self.partition);
+        drop(seat.take()); // of an earlier life
         let listener = self.door.listener(self.partition);
         let snapshots = Arc::clone(&self.snapshots) as Arc<dyn Snapshots>;
         let mut arbiter = Arbiter::new(Arc::clone(&self.journal), self.partition, listener, snapshots);
@@ -131,7 +133,11 @@ impl Driver {
             *self.counts[self.partition as usize].lock().unwrap_or_else(PoisonError::into_inner) = arbiter.counts();
             match step {
                 Step::Worked => pause = PAUSE_MIN,
-                Step::Idle => arbiter.wait(IDLE_MAX),
+                Step::Idle => {
+                    seat.leave(arbiter);
+                    self.journal.wait(self.partition, IDLE_MAX);
+                    arbiter = seat.take()?;
+                }
                 Step::Troubled => self.sleep(&mut pause),
                 // a person's decision comes as a record
                 Step::Halted => self.sleep(&mut HALTED_PACE.clone()),
@@ -142,6 +148,7 @@ impl Driver {
             }
         }
         arbiter.snapshot();
+        Some(())
     }
 
     fn stopped(&self) -> bool {

@@ -69,6 +69,7 @@ pub async fn readyz(State(app): State<App>) -> Response {
     let mut reasons: Vec<_> = app.door.heads().iter().filter_map(not_ready).collect();
     match &*app.viewing.borrow() {
         Viewing::Opening => reasons.push("the views are not open yet".into()),
+        Viewing::Waiting(reason) => reasons.push(format!("the views wait: {reason}")),
         Viewing::Failed(reason) => reasons.push(format!("the views cannot be opened: {reason}")),
         Viewing::Open(runner) => {
             reasons.extend(runner.progress().into_iter().filter_map(|view| Some(format!("the view `{}`: {}", view.name, view.trouble?))))

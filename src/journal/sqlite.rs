@@ -152,6 +152,10 @@ impl Journal for SqliteJournal {
         Box::pin(std::future::ready(result))
     }
 
+    fn propose_and_step(&self, partition: u32, submission: &dyn Fn() -> Submission) -> Option<Result<u64, ProposeError>> {
+        self.engine.as_ref().map(|engine| engine.queues[partition as usize].push_quietly(submission()))
+    }
+
     fn claim(&self, partition: u32) -> Result<Box<dyn Claim>, ClaimError> {
         let engine = self.engine.as_ref().ok_or_else(|| ClaimError::Unavailable(self.read_only()))?;
         let epoch = engine.writer.claim(partition).map_err(ClaimError::Unavailable)?;
@@ -180,7 +184,11 @@ impl Journal for SqliteJournal {
         self.reader.end(partition)
     }
 
+    /// The arbiter asks after each batch, and there are only verdicts on what was not accepted.
     fn verdicts(&self, partition: u32, from: u64, max: usize) -> Result<Chunk<Verdict>, ReadError> {
+        if self.engine.as_ref().is_some_and(|engine| !engine.writer.has_told(partition, from)) {
+            return Ok(Chunk { items: Vec::new(), next: from });
+        }
         self.reader.verdicts(partition, from, max)
     }
 

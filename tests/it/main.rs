@@ -13,6 +13,7 @@ mod crash;
 mod forwarder;
 mod kafka;
 mod life;
+mod sasl;
 mod schema_registry;
 mod services;
 mod stage;

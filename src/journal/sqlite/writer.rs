@@ -56,6 +56,8 @@ pub struct Writer {
     /// The lead has ended.
     ended: Condvar,
     written: AtomicU64,
+    /// By partition the offset behind the last proposal whose verdict is stored, or may be.
+    told: Vec<AtomicU64>,
 }
 
 struct State {
@@ -84,6 +86,13 @@ struct Pending {
 impl Writer {
     /// Opens the writing connection of the journal in `dir`.
     pub fn open(dir: &Path, file: &Path, partitions: u32) -> rusqlite::Result<Self> {
+        let connection = connect(file)?;
+        let sql: Vec<_> = (0..partitions).map(Sql::of).collect();
+        let told = |sql: &Sql| {
+            let last: Option<i64> = connection.query_row(&sql.verdicts_end, [], |row| row.get(0))?;
+            Ok(AtomicU64::new(last.map_or(0, |last| last.unsigned_abs() + 1)))
+        };
+        let told = sql.iter().map(told).collect::<rusqlite::Result<_>>()?;
         let state = State {
             epochs: vec![0; partitions as usize],
             waiting: Vec::new(),
@@ -98,13 +107,19 @@ impl Writer {
         Ok(Self {
             dir: dir.to_owned(),
             file: file.to_owned(),
-            sql: (0..partitions).map(Sql::of).collect(),
-            connection: Mutex::new(connect(file)?),
+            sql,
+            connection: Mutex::new(connection),
             state: Mutex::new(state),
             turns: (0..partitions).map(|_| Condvar::new()).collect(),
             ended: Condvar::new(),
             written: AtomicU64::new(0),
+            told,
         })
+    }
+
+    /// Whether there may be verdicts from offset `from` on.
+    pub fn has_told(&self, partition: u32, from: u64) -> bool {
+        self.told[partition as usize].load(Ordering::Acquire) > from
     }
 
     /// Rows written since the start: the keeper looks at it.
@@ -262,6 +277,11 @@ impl Writer {
                 Ok(()) => Err(AppendError::Failed(why)),
                 Err(e) => Err(AppendError::Unknown(format!("{why}; and it could not be undone: {e}"))),
             };
+        }
+        for pending in group {
+            if let Some(last) = pending.rows.verdicts.last() {
+                self.told[pending.partition as usize].fetch_max(last.src + 1, Ordering::AcqRel);
+            }
         }
         let Err(error) = commit(connection) else {
             let rows = group.iter().map(|w| w.rows.records.len() + w.rows.verdicts.len()).sum::<usize>();
