@@ -37,6 +37,7 @@ impl Held {
 pub type Changed = Box<dyn Fn(u32) + Send + Sync>;
 
 struct Watch {
+    group: String,
     held: Arc<Held>,
     changed: Changed,
 }
@@ -48,7 +49,7 @@ impl ConsumerContext for Watch {
     fn pre_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         if let Rebalance::Revoke(list) = rebalance {
             let lost = partitions(list);
-            tracing::info!(partitions = ?lost, "the group took partitions back");
+            tracing::info!(group = self.group, partitions = ?lost, "the group took partitions back");
             self.held.lock().retain(|p| !lost.contains(p));
             lost.into_iter().for_each(&self.changed);
         }
@@ -63,14 +64,14 @@ impl ConsumerContext for Watch {
                 }
                 let given = partitions(list);
                 if !given.is_empty() {
-                    tracing::info!(partitions = ?given, "the group gave us partitions");
+                    tracing::info!(group = self.group, partitions = ?given, "the group gave us partitions");
                 }
                 self.held.lock().extend(&given);
                 given.into_iter().for_each(&self.changed);
             }
             Rebalance::Revoke(_) => {}
             Rebalance::Error(e) => {
-                tracing::warn!("the group cannot share out the partitions: {e}");
+                tracing::warn!(group = self.group, "the group cannot share out the partitions: {e}");
                 self.held.lock().clear();
             }
         }
@@ -96,7 +97,7 @@ impl Owners {
     /// librdkafka's.
     pub fn join(connection: &Connection, group: &str, topic: Topic, partitions: u32, changed: Changed) -> KafkaResult<Self> {
         let held = Arc::new(Held::default());
-        let consumer = connection.member(group, Watch { held: Arc::clone(&held), changed })?;
+        let consumer = connection.member(group, Watch { group: group.to_owned(), held: Arc::clone(&held), changed })?;
         let topic = connection.topic(topic);
         consumer.subscribe(&[&topic])?;
         let judged: Arc<Vec<AtomicU64>> = Arc::new((0..partitions).map(|_| AtomicU64::new(0)).collect());

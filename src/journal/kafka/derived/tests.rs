@@ -93,7 +93,7 @@ fn live(journal: &KafkaJournal, partition: u32, n: usize) {
         ask("version.registered", &key, json!({"artifact": {"uri": "file:///m"}, "label": format!("v{version}.0")})),
         ask("version.promoted", &subject, release.clone()),
     ];
-    if n % 3 == 0 {
+    if n.is_multiple_of(3) {
         proposals.push(ask("version.demoted", &subject, release));
         proposals.push(ask("version.retired", &subject, json!({"reason": "it is not"})));
     }
