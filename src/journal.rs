@@ -20,6 +20,7 @@
 pub mod follow;
 pub mod kafka;
 pub mod open;
+pub mod publishing;
 pub mod sqlite;
 
 #[cfg(test)]

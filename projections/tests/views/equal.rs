@@ -104,7 +104,7 @@ async fn every_answer_about_random_histories_is_the_same_at_any_time() {
         let (journal, mut dice) = (history(seed * 7919), Dice(seed));
         // a database that sorts as people do, unless it is told not to
         let database = Database::make("TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'en-US'").await;
-        let (sqlite, postgres) = (Base::Sqlite.home().await, Home::Database(database));
+        let (sqlite, postgres) = (Base::Sqlite.home().await, Home::Database(Box::new(database)));
         let (a, b) = (sqlite.open().await, postgres.open().await);
         let mut points = vec![AsOf::Now];
         let mut left = journal.entries.as_slice();

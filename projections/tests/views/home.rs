@@ -19,7 +19,7 @@ impl Base {
     pub async fn home(self) -> Home {
         match self {
             Self::Sqlite => Home::Directory(tempfile::tempdir().unwrap()),
-            Self::Postgres => Home::Database(Database::make("").await),
+            Self::Postgres => Home::Database(Box::new(Database::make("").await)),
         }
     }
 }
@@ -45,7 +45,7 @@ pub(crate) use on_both;
 
 pub enum Home {
     Directory(tempfile::TempDir),
-    Database(Database),
+    Database(Box<Database>),
 }
 
 /// A database of one test; gone when it is dropped.
