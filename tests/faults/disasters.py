@@ -208,6 +208,8 @@ def directory_of_another_cluster(stage):
         raise Failure(f"nothing is said about the snapshots: {engine.said()}")
     stage.judge()
     engine.end()
+    for file in (stage.folder / "one").glob("views.db*"):
+        file.unlink()
     for file in stage.folder.glob("views.db*"):
         shutil.copy(file, stage.folder / "one" / file.name)
     engine = Engine(stage, "one").listening()
