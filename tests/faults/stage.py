@@ -198,6 +198,7 @@ class Stage:
             engine.process.wait()
         if kind is None and not self.keep:
             subprocess.run(["rm", "-rf", self.folder], check=False)
+            self.tried("topics", "delete", "--kafka", self.bootstrap, "--kafka-prefix", self.prefix, "--yes")
         else:
             print(f"kept: {self.folder}, topics {self.prefix}.*", file=sys.stderr)
 
