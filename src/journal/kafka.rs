@@ -19,6 +19,7 @@ mod tail;
 mod tests;
 pub mod topics;
 mod verdicts;
+mod watch;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -36,7 +37,9 @@ use history::History;
 use owners::Owners;
 use tail::{Lane, Tail};
 use verdicts::Index;
+use watch::Watch;
 
+use super::facts::Facts;
 use super::{Chunk, Claim, ClaimError, Journal, Located, ProposeError, Proposed, Queued, ReadError};
 
 /// Verdicts of each partition that a start reads back, so that callers who come back find them.
@@ -90,6 +93,7 @@ pub struct KafkaJournal {
     tail: Tail,
     index: Arc<Index>,
     owners: Option<Owners>,
+    watch: Watch,
     ends: Mutex<Vec<(Instant, Timestamp)>>,
 }
 
@@ -107,6 +111,7 @@ impl KafkaJournal {
         let tail = Tail::start(&connection, partitions, Arc::clone(&index))?;
         let owners = arbitrate.then(|| Owners::join(&connection, partitions)).transpose()?;
         let now = Instant::now();
+        let watch = Watch::start(&connection, &history, tail.shelves())?;
         let journal = Self {
             id,
             partitions,
@@ -116,6 +121,7 @@ impl KafkaJournal {
             tail,
             index,
             owners,
+            watch,
             ends: Mutex::new(vec![(now.checked_sub(ENDS_FOR).unwrap_or(now), Timestamp::default()); partitions as usize]),
             connection,
         };
@@ -332,6 +338,10 @@ impl Journal for KafkaJournal {
         if let Some(owners) = &self.owners {
             owners.judged(partition, next);
         }
+    }
+
+    fn facts(&self) -> Option<Facts> {
+        Some(self.watch.facts())
     }
 
     fn wait(&self, partition: u32, idle_max: Duration) {
