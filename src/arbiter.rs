@@ -72,8 +72,12 @@ pub struct Counts {
     pub duplicates: u64,
     /// Records that rule R dropped as orphans.
     pub orphans: u64,
+    /// Times that the partition was claimed.
+    pub claims: u64,
     /// Times that the claim was lost or given up.
     pub claims_lost: u64,
+    /// Times that it was lost because another arbiter had claimed the partition.
+    pub fenced: u64,
     /// Transactions committed.
     pub commits: u64,
 }
@@ -230,6 +234,7 @@ impl Arbiter {
             Ok(step) => step,
             Err(trouble) => {
                 self.counts.claims_lost += u64::from(claimed);
+                self.counts.fenced += u64::from(matches!(trouble, Trouble::Append(AppendError::Fenced)));
                 self.trouble(&trouble)
             }
         }
@@ -304,6 +309,7 @@ impl Arbiter {
     fn claim(&mut self) -> Result<Step, Trouble> {
         self.read_verdicts()?;
         let claim = self.journal.claim(self.partition)?;
+        self.counts.claims += 1;
         let end = self.journal.end(self.partition)?;
         if self.ledger.last_seq().is_some() && self.last_offset >= end {
             let last = self.last_offset;

@@ -1,12 +1,13 @@
 //! Every metric's name, help and labels, once. Units are base units, and the name ends in them.
 
+pub mod operations;
+
 use std::time::Duration;
 
-use prometheus::{
-    Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
-};
+use prometheus::{Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
 
 use crate::arbiter::{Counts, Status};
+use operations::Operations;
 
 /// The media type of [`Metrics::render`].
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
@@ -30,7 +31,8 @@ pub struct Metrics {
     view_position: IntGaugeVec,
     view_running: IntGaugeVec,
     view_lag_seconds: GaugeVec,
-    journal_bytes: IntGauge,
+    /// For whoever keeps it running.
+    pub operations: Operations,
 }
 
 impl Metrics {
@@ -67,7 +69,7 @@ impl Metrics {
                 Opts::new("annals_view_stale_seconds", "How long the view has had events to catch up with; 0 when it has all."),
                 &["view"],
             )?,
-            journal_bytes: IntGauge::new("annals_journal_size_bytes", "Size of the journal's files.")?,
+            operations: Operations::new(&registry)?,
             registry,
         };
         metrics.register()?;
@@ -75,7 +77,7 @@ impl Metrics {
     }
 
     fn register(&self) -> prometheus::Result<()> {
-        let all: [Box<dyn prometheus::core::Collector>; 14] = [
+        let all: [Box<dyn prometheus::core::Collector>; 13] = [
             Box::new(self.requests.clone()),
             Box::new(self.proposals.clone()),
             Box::new(self.settled.clone()),
@@ -89,7 +91,6 @@ impl Metrics {
             Box::new(self.view_position.clone()),
             Box::new(self.view_running.clone()),
             Box::new(self.view_lag_seconds.clone()),
-            Box::new(self.journal_bytes.clone()),
         ];
         for collector in all {
             self.registry.register(collector)?;
@@ -127,19 +128,17 @@ impl Metrics {
         }
         self.partition_seq.with_label_values(&[name.as_str()]).set(whole(seq));
         self.partition_models.with_label_values(&[name.as_str()]).set(i64::try_from(models).unwrap_or(i64::MAX));
+        self.operations.state(&name, status);
     }
 
     /// Takes over what an arbiter has counted since the start.
     pub fn counts(&self, partition: u32, counts: Counts) {
         let name = partition.to_string();
-        let raise = |counters: &IntCounterVec, labels: &[&str], to: u64| {
-            let counter = counters.with_label_values(labels);
-            counter.inc_by(to.saturating_sub(counter.get()));
-        };
         raise(&self.dropped, &[&name, "duplicate"], counts.duplicates);
         raise(&self.dropped, &[&name, "orphan"], counts.orphans);
         raise(&self.claims_lost, &[&name], counts.claims_lost);
         raise(&self.commits, &[&name], counts.commits);
+        self.operations.claims(&name, counts);
     }
 
     /// Notes how far a view is: its place by partition, and by how many events and seconds it is behind.
@@ -150,11 +149,6 @@ impl Metrics {
         for (partition, seq) in seqs {
             self.view_position.with_label_values(&[view, partition.to_string().as_str()]).set(whole(*seq));
         }
-    }
-
-    /// Notes the journal's size.
-    pub fn journal_bytes(&self, bytes: u64) {
-        self.journal_bytes.set(whole(bytes));
     }
 
     /// All metrics in the text exposition format.
@@ -178,6 +172,12 @@ pub fn state_name(status: &Status) -> &'static str {
         Status::Troubled(_) => "troubled",
         Status::Halted(_) => "halted",
     }
+}
+
+/// Takes a counter to what was counted elsewhere.
+fn raise(counters: &IntCounterVec, labels: &[&str], to: u64) {
+    let counter = counters.with_label_values(labels);
+    counter.inc_by(to.saturating_sub(counter.get()));
 }
 
 fn whole(n: u64) -> i64 {

@@ -4,7 +4,7 @@
 //! of records and verdicts, whoever judged it.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use annals_events::ledger::Ledger;
@@ -17,6 +17,7 @@ use tokio::sync::{broadcast, oneshot, watch};
 
 use super::{Listener, Status};
 use crate::journal::{Journal, Located, ProposeError, ReadError};
+use crate::metrics::Metrics;
 
 /// Outcomes that are kept for callers whose offset is not known yet when the outcome is.
 const RECENT_MAX: usize = 4_096;
@@ -66,6 +67,7 @@ pub struct Door {
     desks: Vec<Arc<Mutex<Desk>>>,
     feed: broadcast::Sender<Arc<Published>>,
     moved: watch::Sender<u64>,
+    metrics: Arc<OnceLock<Arc<Metrics>>>,
 }
 
 struct Desk {
@@ -84,14 +86,25 @@ impl Door {
             head: Head { partition, seq: None, hash: Hash::default(), models: 0, status: Status::Standby },
         };
         let desks = (0..journal.partitions()).map(|partition| Arc::new(Mutex::new(desk(partition)))).collect();
-        Self { journal, desks, feed: broadcast::channel(FEED_MAX).0, moved: watch::channel(0).0 }
+        Self { journal, desks, feed: broadcast::channel(FEED_MAX).0, moved: watch::channel(0).0, metrics: Arc::default() }
     }
 
     /// The listener that a partition's arbiter must tell.
     #[must_use]
     pub fn listener(&self, partition: u32) -> Box<dyn Listener> {
         let desk = Arc::clone(&self.desks[partition as usize]);
-        Box::new(Bell { partition, desk, feed: self.feed.clone(), moved: self.moved.clone() })
+        Box::new(Bell { partition, desk, feed: self.feed.clone(), moved: self.moved.clone(), metrics: Arc::clone(&self.metrics) })
+    }
+
+    /// Counts what is heard from now on there.
+    pub fn count_in(&self, metrics: Arc<Metrics>) {
+        let _ = self.metrics.set(metrics); // once and for all
+    }
+
+    /// Where it is counted what happens here, if anybody wants to know.
+    #[must_use]
+    pub fn metrics(&self) -> Option<&Arc<Metrics>> {
+        self.metrics.get()
     }
 
     /// Proposes and waits for the verdict, at most `wait_max`.
@@ -184,6 +197,18 @@ struct Bell {
     desk: Arc<Mutex<Desk>>,
     feed: broadcast::Sender<Arc<Published>>,
     moved: watch::Sender<u64>,
+    metrics: Arc<OnceLock<Arc<Metrics>>>,
+}
+
+impl Bell {
+    /// Answers whoever waits, and counts the verdict where it was judged: every instance hears it.
+    fn answer(&self, verdict: Verdict) {
+        let mut desk = lock(&self.desk);
+        if let (Status::Owner, Some(metrics)) = (&desk.head.status, self.metrics.get()) {
+            metrics.operations.verdict(&verdict.outcome);
+        }
+        desk.answer(verdict);
+    }
 }
 
 impl Listener for Bell {
@@ -198,12 +223,12 @@ impl Listener for Bell {
         }
         let Some(src) = view.src else { return };
         let place = Place { seq: view.seq, modelseq: view.modelseq, version: decided.version() };
-        lock(&self.desk).answer(Verdict { src, id: view.id.into(), source: view.source.into(), outcome: Outcome::Accepted(place) });
+        self.answer(Verdict { src, id: view.id.into(), source: view.source.into(), outcome: Outcome::Accepted(place) });
     }
 
     fn told(&mut self, verdict: &Verdict) {
         if !matches!(verdict.outcome, Outcome::Accepted(_)) {
-            lock(&self.desk).answer(verdict.clone());
+            self.answer(verdict.clone());
         }
     }
 

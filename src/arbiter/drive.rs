@@ -125,7 +125,11 @@ impl Driver {
         let (mut pause, mut snapshot) = (PAUSE_MIN, Instant::now());
         while !self.stopped() {
             arbiter.want(self.journal.wanted(self.partition));
+            let (commits, began) = (arbiter.counts().commits, Instant::now());
             let step = arbiter.step();
+            if let (true, Some(metrics)) = (arbiter.counts().commits > commits, self.door.metrics()) {
+                metrics.operations.committed(began.elapsed()); // a commit is a step of its own
+            }
             *self.counts[self.partition as usize].lock().unwrap_or_else(PoisonError::into_inner) = arbiter.counts();
             match step {
                 Step::Worked => pause = PAUSE_MIN,
