@@ -100,7 +100,11 @@ fn not_ready(head: &Head) -> Option<String> {
 
 /// Lists the partitions: what their arbiters do, and where they are.
 #[utoipa::path(get, path = "/v1/partitions", tag = "state", responses((status = 200, description = "one per partition", body = Partitions)))]
-pub async fn partitions(State(app): State<App>) -> Response {
+pub async fn partitions(State(app): State<App>) -> Result<Response, Problem> {
+    super::blocking(move || list(&app)).await // it may ask brokers
+}
+
+fn list(app: &App) -> Response {
     let journal = app.door.journal();
     let facts = journal.facts();
     let partition = |head: Head| Partition {

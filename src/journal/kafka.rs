@@ -161,6 +161,9 @@ impl KafkaJournal {
 
     /// When all that this partition was asked is judged: asks the broker whether there is more.
     fn ask_settled(&self, partition: u32) -> Option<Timestamp> {
+        if self.watch.is_away() {
+            return None; // somebody who asks how things are must not wait for brokers that do not answer
+        }
         let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.checked_sub(SKEW_MAX)?;
         let (low, end) = self.history.range(Topic::Proposals, partition).ok()?;
         let judged = self.tail.shelf(partition).lane().judged.map_or(0, |src| src + 1);

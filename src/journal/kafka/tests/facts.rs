@@ -64,7 +64,8 @@ fn a_transaction_that_hangs_is_told_with_what_it_holds_up() {
     pipeline.commit_transaction(Duration::from_secs(30)).unwrap();
     await_facts(&journal, "one waits", |p| p.waiting == 1);
     send(&topics, &pipeline);
-    propose(&journal, 1);
+    let behind = suite::create(&suite::key_in(&journal, 1, 1), "1");
+    runtime().block_on(journal.propose(1, behind)).unwrap();
     await_facts(&journal, "it hangs", |p| unstable(p, "proposals").0 == 2 && unstable(p, "proposals").1 > Duration::from_secs(4));
     let facts = journal.facts().unwrap();
     assert_eq!(unstable(&facts.partitions[1], "journal").0 + unstable(&facts.partitions[0], "proposals").0, 0);
