@@ -3,15 +3,18 @@
 //! A state machine without a thread or a clock of its own: [`Arbiter::step`] does the next thing, so
 //! that a simulation can stop it between any two. The README walks one event through it.
 
+mod dispute;
 pub mod door;
 pub mod drive;
+pub mod resume;
 pub mod snapshot;
+mod status;
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use annals_events::ledger::{self, Ledger};
+use annals_events::ledger::{self, Dispute, Ledger};
 use annals_events::model::Decided;
 use annals_events::record::{Hash, Record, View};
 use annals_events::rule::Judged;
@@ -19,6 +22,7 @@ use annals_events::verdict::Verdict;
 
 use crate::journal::{AppendError, Batch, Claim, ClaimError, Journal, Located, ReadError};
 use snapshot::{Snapshot, Snapshots};
+pub use status::{Counts, Mutant, Status, Step};
 
 /// Most proposals in one transaction.
 pub const BATCH_MAX: usize = 500;
@@ -37,76 +41,27 @@ pub trait Listener: Send {
     fn moved(&mut self, ledger: &Ledger, status: &Status);
 }
 
-/// What an arbiter is doing, as `doctor` shows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Status {
-    /// Folding, without owning the partition.
-    Standby,
-    /// Has claimed the partition and folds what is left.
-    Folding,
-    /// Owns the partition and judges.
-    Owner,
-    /// Could not go on for now, and tries again.
-    Troubled(String),
-    /// Stopped for good: a person must look.
-    Halted(String),
-}
-
-/// What a step led to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// Something was done: step again.
-    Worked,
-    /// Nothing to do until the journal has something new.
-    Idle,
-    /// Something failed: step again after a pause.
-    Troubled,
-    /// It will not go on.
-    Halted,
-}
-
-/// Counts since the start, for `/metrics`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Records that rule R dropped as copies.
-    pub duplicates: u64,
-    /// Records that rule R dropped as orphans.
-    pub orphans: u64,
-    /// Times that the partition was claimed.
-    pub claims: u64,
-    /// Times that the claim was lost or given up.
-    pub claims_lost: u64,
-    /// Times that it was lost because another arbiter had claimed the partition.
-    pub fenced: u64,
-    /// Transactions committed.
-    pub commits: u64,
-}
-
-/// What is broken on purpose, to show that the simulation notices.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Mutant {
-    /// Nothing: the real thing.
-    #[default]
-    None,
-    /// Every record in the log counts as an event.
-    RuleOff,
-    /// Answers when the batch is appended, not when it is read back.
-    AnswersEarly,
-    /// Resumes behind the last proposal that it took, not behind the journal's last `src`.
-    StoredOffset,
-    /// Lets the arbiter's own clock into a decision.
-    Clock,
-    /// Goes on with the same claim when it does not know what became of a commit.
-    KeepsClaim,
-}
-
 enum Phase {
     Standby,
-    Folding { claim: Box<dyn Claim>, end: u64 },
-    Ready { claim: Box<dyn Claim> },
-    Appended { claim: Box<dyn Claim>, last_seq: Option<u64> },
-    Committed { claim: Box<dyn Claim>, last_seq: Option<u64> },
-    Halted,
+    Folding {
+        claim: Box<dyn Claim>,
+        end: u64,
+    },
+    Ready {
+        claim: Box<dyn Claim>,
+    },
+    Appended {
+        claim: Box<dyn Claim>,
+        last_seq: Option<u64>,
+    },
+    Committed {
+        claim: Box<dyn Claim>,
+        last_seq: Option<u64>,
+    },
+    /// `waits`: a record may come that lets it go on.
+    Halted {
+        waits: bool,
+    },
 }
 
 /// See the module.
@@ -126,8 +81,12 @@ pub struct Arbiter {
     owning: bool,
     /// Whether the end of the log was reached once: before that, nobody waits for what comes by.
     caught_up: bool,
+    /// Whether the journal was read right before: there is no need to look for others' records again.
+    looked: bool,
     /// What was written and not yet read back: anything else that appears is looked at closely.
     written: HashSet<Hash>,
+    /// What was found that nobody decided, until the journal says so; and where judging would go on.
+    disputed: Option<(Dispute, u64)>,
     listener: Box<dyn Listener>,
     snapshots: Arc<dyn Snapshots>,
     snapshot_seq: u64,
@@ -148,14 +107,22 @@ enum Trouble {
     Halt(#[from] ledger::Halt),
     #[error("{0}")]
     Stop(String),
+    /// A person decides, and the journal says what.
+    #[error("{0}")]
+    Undecided(String),
 }
 
 impl Trouble {
     fn is_final(&self) -> bool {
         match self {
-            Self::Halt(_) | Self::Stop(_) | Self::Read(ReadError::Corrupt(_) | ReadError::Gap(_)) => true,
+            Self::Halt(_) | Self::Stop(_) | Self::Undecided(_) | Self::Read(ReadError::Corrupt(_) | ReadError::Gap(_)) => true,
             Self::Read(ReadError::Unavailable(_)) | Self::Claim(_) | Self::Append(_) => false,
         }
+    }
+
+    /// Whether a record may come that ends it.
+    fn waits(&self) -> bool {
+        matches!(self, Self::Undecided(_) | Self::Read(ReadError::Gap(_)))
     }
 }
 
@@ -181,7 +148,9 @@ impl Arbiter {
             next_src: 0,
             owning: false,
             caught_up: false,
+            looked: false,
             written: HashSet::new(),
+            disputed: None,
             listener,
             snapshots,
             counts: Counts::default(),
@@ -204,7 +173,7 @@ impl Arbiter {
     /// Says whether the partition is to be owned: always when embedded, by the group on Kafka.
     pub fn want(&mut self, owned: bool) {
         self.wanted = owned;
-        if !owned && !matches!(self.phase, Phase::Halted) {
+        if !owned && !matches!(self.phase, Phase::Halted { waits: false }) {
             self.step_down();
         }
     }
@@ -241,7 +210,7 @@ impl Arbiter {
     }
 
     fn has_claim(&self) -> bool {
-        !matches!(self.phase, Phase::Standby | Phase::Halted)
+        !matches!(self.phase, Phase::Standby | Phase::Halted { .. })
     }
 
     /// Blocks until there may be something to do.
@@ -253,7 +222,8 @@ impl Arbiter {
         let partition = self.partition;
         if trouble.is_final() {
             tracing::error!(partition, "partition halted: {trouble}");
-            self.phase = Phase::Halted;
+            self.phase = Phase::Halted { waits: trouble.waits() };
+            self.owning = false;
             self.listener.moved(&self.ledger, &Status::Halted(trouble.to_string()));
             return Step::Halted;
         }
@@ -292,22 +262,24 @@ impl Arbiter {
                 Ok(Step::Worked)
             }
             Phase::Committed { claim, last_seq } => self.read_back(claim, last_seq),
-            Phase::Halted => {
-                self.phase = Phase::Halted;
-                Ok(Step::Halted)
+            Phase::Halted { waits } => {
+                self.phase = Phase::Halted { waits };
+                if waits { self.await_decision() } else { Ok(Step::Halted) }
             }
         }
     }
 
     fn stand_by(&mut self) -> Result<Step, Trouble> {
         let read = self.read_records()? + self.read_verdicts()?;
-        self.listener.moved(&self.ledger, &Status::Standby);
+        let status = self.ledger.halted().map_or(Status::Standby, |found| Status::Halted(self.explain(found)));
+        self.listener.moved(&self.ledger, &status);
         Ok(if read == 0 { Step::Idle } else { Step::Worked })
     }
 
     /// Fences first, then looks where the journal ends: nothing can be added behind our back then.
     fn claim(&mut self) -> Result<Step, Trouble> {
         self.read_verdicts()?;
+        self.check_halted()?;
         let claim = self.journal.claim(self.partition)?;
         self.counts.claims += 1;
         let end = self.journal.end(self.partition)?;
@@ -336,8 +308,12 @@ impl Arbiter {
         if self.ledger.last_seq().is_none() {
             return Err(Trouble::Stop("the journal is empty: not even its opening record is there; restore it from a backup".into()));
         }
+        if self.disputed.is_some() {
+            return self.stand_still(claim);
+        }
+        self.check_halted()?;
         // the journal alone says where to go on: a stored offset could be reset, or be ahead of it
-        let resume = self.ledger.last_src().map_or(0, |src| src + 1);
+        let resume = self.ledger.next_src();
         self.journal.check_resume(self.partition, resume)?;
         self.next_src = if self.mutant == Mutant::StoredOffset { self.next_src.max(resume) } else { resume };
         self.phase = Phase::Ready { claim };
@@ -347,10 +323,18 @@ impl Arbiter {
     }
 
     fn judge(&mut self, mut claim: Box<dyn Claim>) -> Result<Step, Trouble> {
+        if self.disputed.is_some() || self.ledger.halted().is_some() {
+            return self.stand_still(claim);
+        }
         // what the journal has an answer to is judged, whoever it was that judged it
-        self.next_src = self.next_src.max(self.ledger.last_src().map_or(0, |src| src + 1));
+        self.next_src = self.next_src.max(self.ledger.next_src());
         let queued = self.journal.proposals(self.partition, self.next_src, BATCH_MAX)?;
+        let looked = std::mem::take(&mut self.looked);
         let Some(last) = queued.last() else {
+            if looked {
+                self.phase = Phase::Ready { claim };
+                return Ok(Step::Idle);
+            }
             let read = self.read_records()? + self.read_verdicts()?;
             self.phase = Phase::Ready { claim };
             return Ok(if read == 0 { Step::Idle } else { Step::Worked });
@@ -388,6 +372,7 @@ impl Arbiter {
         // every time, also when all were accepted: a cursor that falls behind under load would let
         // the next refusal wait until the load is over
         self.read_verdicts()?;
+        self.looked = true;
         self.written.clear();
         self.journal.judged(self.partition, self.next_src);
         self.phase = Phase::Ready { claim };
@@ -415,10 +400,12 @@ impl Arbiter {
             self.check_foreign(&view, located)?;
         }
         let (judged, decided) = self.ledger.apply_view(&view, located.record.hash())?;
+        self.disputed.take_if(|_| self.ledger.halted().is_some());
         match (judged, &decided) {
             (Judged::Accepted, Some(decided)) => {
                 self.last_offset = located.offset;
-                if self.caught_up {
+                let is_quiet = self.disputed.is_some() || self.ledger.halted().is_some();
+                if self.caught_up && !is_quiet {
                     self.listener.accepted(located, &view, decided);
                 }
             }
@@ -432,18 +419,6 @@ impl Arbiter {
             self.listener.accepted(located, &view, &decided);
         }
         Ok(())
-    }
-
-    /// A record that we did not write appears while the partition is ours. The chain has no secret,
-    /// so anybody could have made it: it stands only if we would have decided the same.
-    fn check_foreign(&self, view: &View<'_>, located: &Located) -> Result<(), Trouble> {
-        let intruder =
-            || Trouble::Stop(format!("the record at seq {} was not decided by the rules: somebody else wrote to the journal", view.seq));
-        let src = view.src.ok_or_else(intruder)?;
-        let queued = self.journal.proposals(self.partition, src, 1)?;
-        let proposal = queued.first().filter(|q| q.src == src).ok_or_else(intruder)?;
-        let (_, record) = self.ledger.overlay().judge(src, proposal.at, &proposal.submission);
-        if record.is_some_and(|r| r.hash() == located.record.hash()) { Ok(()) } else { Err(intruder()) }
     }
 
     fn read_verdicts(&mut self) -> Result<usize, Trouble> {

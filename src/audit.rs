@@ -10,5 +10,6 @@
 
 pub mod bundle;
 pub mod chain;
+pub mod import;
 pub mod shelf;
 pub mod verify;

@@ -4,9 +4,11 @@ mod client;
 mod doctor;
 mod emit;
 mod follow;
+mod import;
 mod lineage;
 mod offline;
 mod output;
+mod partition;
 mod progress;
 mod read;
 mod rebuild;
@@ -107,6 +109,8 @@ fn dispatch(command: Command, out: &mut Output) -> Result<Exit, Failure> {
         Command::Subscribe(args) => follow::run(&args, out),
         Command::Audit(Audit::Verify(args)) => offline::verify(&args, out),
         Command::Export(args) => offline::export(&args, out),
+        Command::Import(args) => import::run(&args, out),
+        Command::Partition(args) => partition::run(&args, out),
         Command::Backup(args) => offline::backup(&args, out),
         Command::Rebuild(args) => rebuild::run(&args, out),
         Command::Schemas(args) => schemas::run(&args, out),

@@ -2,6 +2,7 @@
 
 pub mod ask;
 pub mod kafka;
+pub mod offline;
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 use ask::{At, Emit, Get, Lineage, List, Replay, Subscribe, Timeline};
 use kafka::{Kafka, Role, Topics};
+use offline::{Import, Partition};
 
 /// Where a server listens, and clients look for it, unless told otherwise.
 pub const URL: &str = "http://127.0.0.1:8400";
@@ -66,12 +68,17 @@ pub enum Command {
     Audit(Audit),
     /// Write the journal into one file that anybody can check
     Export(Export),
+    /// Make a new journal from an exported one, with all its hashes
+    Import(Import),
     /// Copy the journal of an engine, running or not, into a directory
     Backup(Backup),
     /// Build a view anew from the journal, beside the old one, then switch
     Rebuild(Rebuild),
     /// List the event types, or show the JSON Schema of one
     Schemas(Schemas),
+    /// Decide about a partition that stands still
+    #[command(subcommand)]
+    Partition(Partition),
     /// Make or check the topics of an engine on Kafka
     #[command(subcommand)]
     Topics(Topics),
@@ -325,6 +332,10 @@ mod tests {
             "annals audit verify file --data dir",
             "annals replay --data dir --file file",
             "annals schemas --decided",
+            "annals import",
+            "annals partition resume 3",
+            "annals partition resume 3 --accept 7",
+            "annals partition resume --skip-to 7",
             "annals get iris --url https://host",
             "annals get iris --url http://",
         ] {
@@ -348,6 +359,9 @@ mod tests {
             "annals audit verify - --json",
             "annals export - --data dir",
             "annals backup target",
+            "annals import file --data dir",
+            "annals import file --kafka a:1 --json",
+            "annals partition resume 3 --skip-to 7 --actor ada --reason gone --kafka a:1",
             "annals rebuild registry",
             "annals schemas promoted --decided",
             "annals doctor --log-format json",

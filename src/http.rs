@@ -100,6 +100,8 @@ impl Default for Places {
 pub enum Viewing {
     /// They are being opened: proposals are taken meanwhile.
     Opening,
+    /// Their database does not answer, and is tried again and again.
+    Waiting(String),
     /// They follow the journal.
     Open(Arc<Runner>),
     /// They could not be opened; a person must look.

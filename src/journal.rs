@@ -91,6 +91,12 @@ pub trait Journal: Send + Sync + 'static {
     /// Appends a proposal and returns its offset. Accepted means *proposed*, nothing more.
     fn propose(&self, partition: u32, submission: Submission) -> Proposed<'_>;
 
+    /// As [`Journal::propose`], but the arbiter is not woken: the caller steps it, at once. `None`
+    /// where its steps may wait for a network: that is not for a caller's thread.
+    fn propose_and_step(&self, _partition: u32, _submission: &dyn Fn() -> Submission) -> Option<Result<u64, ProposeError>> {
+        None
+    }
+
     /// Takes a partition over: fences whoever had it, and waits until what they left is decided.
     ///
     /// # Errors
@@ -157,6 +163,11 @@ pub trait Journal: Send + Sync + 'static {
     /// What only the journal knows of itself, for people who watch it. Comes back at once, whatever
     /// its servers do; `None` where there are none.
     fn facts(&self) -> Option<facts::Facts> {
+        None
+    }
+
+    /// How it stands with the schema registry, where there is one. Nothing waits for it.
+    fn schemas(&self) -> Option<kafka::registry::Status> {
         None
     }
 

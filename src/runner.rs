@@ -4,6 +4,7 @@
 //! happens here. The one error policy: what may pass is tried again with a growing pause; what
 //! cannot pass stops the view until it is rebuilt. No event is ever skipped.
 
+mod others;
 #[cfg(test)]
 mod tests;
 
@@ -31,12 +32,16 @@ const END_MAX: Duration = Duration::from_secs(5);
 /// Pause after a trouble; doubles with each in a row.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// How often an engine says, in a database that others share, that it is still there.
+const LEAD_EVERY: Duration = Duration::from_secs(5);
 
 /// The views, and what follows the journal for them.
 pub struct Runner {
     views: Views,
     door: Arc<Door>,
     lines: Vec<Line>,
+    /// Whether it applies events, or only looks where the views are that others write.
+    applies: bool,
     stopping: watch::Receiver<bool>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -75,9 +80,10 @@ pub struct Progress {
 }
 
 impl Runner {
-    /// Starts a task for each view; they end when `stopping` becomes true.
+    /// Starts a task for each view; they end when `stopping` becomes true. An engine that does not
+    /// apply events answers from what others write into the same database.
     #[must_use]
-    pub fn start(views: Views, door: Arc<Door>, stopping: watch::Receiver<bool>) -> Arc<Self> {
+    pub fn start(views: Views, door: Arc<Door>, applies: bool, stopping: watch::Receiver<bool>) -> Arc<Self> {
         let partitions = door.journal().partitions() as usize;
         let line = |name: &&'static str| Line {
             name,
@@ -86,7 +92,7 @@ impl Runner {
             again: Notify::new(),
             state: Mutex::default(),
         };
-        let runner = Arc::new(Self { views, door, lines: NAMES.iter().map(line).collect(), stopping, tasks: Mutex::default() });
+        let runner = Arc::new(Self { views, door, lines: NAMES.iter().map(line).collect(), applies, stopping, tasks: Mutex::default() });
         let task = |index: usize| {
             let runner = Arc::clone(&runner);
             tokio::spawn(async move { runner.keep_up(&runner.lines[index]).await })
@@ -174,20 +180,25 @@ impl Runner {
     async fn keep_up(&self, line: &Line) {
         let (mut stopping, mut pause) = (self.stopping.clone(), PAUSE_MIN);
         while !self.stopped() {
-            let Err(trouble) = self.follow(line, &mut pause).await else { continue };
+            let Err(trouble) = self.lead_or_watch(line, &mut pause).await else { continue };
             let text = trouble.to_string();
-            line.state().trouble = Some(text.clone());
+            let known = line.state().trouble.replace(text.clone()).is_some_and(|before| before == text);
             let wait = match &trouble {
                 Trouble::View(e) if e.stops() || matches!(e, Error::Stopped { .. } | Error::Damaged { .. }) => {
-                    tracing::error!(view = line.name, "view stopped: {text}");
-                    Duration::MAX
+                    if !known {
+                        tracing::error!(view = line.name, "view stopped: {text}");
+                    }
+                    // another engine may rebuild a view that is shared
+                    if self.views.shared() { PAUSE_MAX } else { Duration::MAX }
                 }
                 Trouble::Follow(FollowError::Halt { .. }) => {
                     tracing::error!(view = line.name, "view stopped: {text}");
                     Duration::MAX
                 }
                 Trouble::View(_) | Trouble::Follow(FollowError::Read(_)) | Trouble::Lost => {
-                    tracing::warn!(view = line.name, "view waits and tries again: {text}");
+                    if !known {
+                        tracing::warn!(view = line.name, "view waits and tries again: {text}");
+                    }
                     pause
                 }
             };
@@ -198,6 +209,11 @@ impl Runner {
                 _ = stopping.wait_for(|stop| *stop) => {}
             }
         }
+    }
+
+    /// Where several engines share the views, one of them follows the journal, and the others watch.
+    async fn lead_or_watch(&self, line: &Line, pause: &mut Duration) -> Result<(), Trouble> {
+        if self.applies && self.views.lead(line.name).await? { self.follow(line, pause).await } else { self.watch(line, pause).await }
     }
 
     /// Follows from where the view is, until it is told to look again or something is wrong.
@@ -212,7 +228,14 @@ impl Runner {
         }
         line.tell(&marks);
         let mut follower = Follower::new(self.door.journal().clone(), marks, Until::default());
+        let mut led = Instant::now();
         loop {
+            if self.views.shared() && led.elapsed() >= LEAD_EVERY {
+                if !self.views.lead(line.name).await? {
+                    return Ok(());
+                }
+                led = Instant::now();
+            }
             // in this order: what moves behind the look at the heads wakes us below, and what moved
             // before it, also while the last entries were applied, is read now
             moved.mark_unchanged();
@@ -223,6 +246,7 @@ impl Runner {
                 line.caught_up();
                 *pause = PAUSE_MIN;
                 tokio::select! {
+                    () = tokio::time::sleep(LEAD_EVERY), if self.views.shared() => continue,
                     changed = moved.changed() => if changed.is_err() { return Ok(()) },
                     () = line.again.notified() => return Ok(()),
                     _ = stopping.wait_for(|stop| *stop) => return Ok(()),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use annals_projections::Views;
+use annals_projections::{Error, Views};
 use anyhow::Context;
 use tokio::sync::watch;
 
@@ -15,12 +15,15 @@ use crate::config;
 use crate::http::listen::Listener;
 use crate::http::{self, Places, Shared, Viewing};
 use crate::journal::Journal;
+use crate::journal::kafka::registry::Registry;
 use crate::journal::{open, sqlite};
 use crate::metrics::Metrics;
 use crate::runner::Runner;
 
 /// How long requests may take to end once the engine stops.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
+/// Pause after which a database that is away is tried again.
+const DATABASE_PAUSE: Duration = Duration::from_secs(2);
 
 /// Runs the engine until it is told to stop.
 ///
@@ -28,7 +31,8 @@ const DRAIN_MAX: Duration = Duration::from_secs(10);
 /// If it cannot start: the data directory, the journal in it, or the address.
 pub async fn run(config: config::Serve) -> anyhow::Result<()> {
     check_address(&config)?;
-    let journal = open_journal(config.clone()).await?;
+    let (stop, stopping) = watch::channel(false);
+    let journal = open_journal(config.clone(), stopping.clone()).await?;
     let snapshots = Arc::new(Directory::open(&config.data.join("snapshots")).context("the snapshots' directory cannot be made")?);
     let (metrics, door) = (Arc::new(Metrics::new()?), Arc::new(Door::new(journal.clone())));
     door.count_in(metrics.clone());
@@ -36,13 +40,12 @@ pub async fn run(config: config::Serve) -> anyhow::Result<()> {
         Listener::bind(config.listen).await.with_context(|| format!("cannot listen on {}: choose another --listen", config.listen))?;
     let address = listener.address()?;
     let mut arbiters = Arbiters::start(&journal, &door, snapshots)?;
-    let (stop, stopping) = watch::channel(false);
     let (opened, viewing) = watch::channel(Viewing::Opening);
     // a runtime of their own: while a view takes a batch, the door must go on answering
     let views = tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("views").enable_all().build()?;
     let handle = views.handle().clone();
-    let (data, for_views, stop_views) = (config.data.clone(), door.clone(), stopping.clone());
-    let opening = views.spawn_blocking(move || handle.block_on(open_views(data, for_views, opened, stop_views)));
+    let (for_views, its_door, stop_views) = (config.clone(), door.clone(), stopping.clone());
+    let opening = views.spawn_blocking(move || handle.block_on(open_views(for_views, its_door, opened, stop_views)));
     let data = config.data.clone();
     let shared = Arc::new(Shared {
         door,
@@ -69,20 +72,41 @@ pub async fn run(config: config::Serve) -> anyhow::Result<()> {
 }
 
 /// Opens the journal on a thread that may block: it asks a disk or a cluster.
-async fn open_journal(config: config::Serve) -> anyhow::Result<Arc<dyn Journal>> {
+async fn open_journal(config: config::Serve, stopping: watch::Receiver<bool>) -> anyhow::Result<Arc<dyn Journal>> {
     let arbitrate = config.roles.contains(&config::kafka::Role::Arbiter);
-    let opening = tokio::task::spawn_blocking(move || open::open(&config.data, config.on_kafka(), arbitrate));
+    let url = config.on_kafka().and_then(|kafka| kafka.schema_registry.as_deref());
+    let schemas = url.map(|url| Registry::start(url, stopping)).transpose()?;
+    let opening = tokio::task::spawn_blocking(move || open::open(&config.data, config.on_kafka(), arbitrate, schemas));
     Ok(opening.await??)
 }
 
 /// Opens the views beside the door, which takes proposals without them. A failure is told by
-/// `/readyz` and by every read, and does not endanger the journal.
-async fn open_views(data: PathBuf, door: Arc<Door>, opened: watch::Sender<Viewing>, stopping: watch::Receiver<bool>) {
-    let viewing = match Views::open(&data, door.journal().id()).await {
-        Ok(views) => Viewing::Open(Runner::start(views, door, stopping)),
-        Err(e) => {
-            tracing::error!("the views cannot be opened: {e}");
-            Viewing::Failed(e.to_string())
+/// `/readyz` and by every read, and does not endanger the journal. A database that is away is waited for.
+async fn open_views(config: config::Serve, door: Arc<Door>, opened: watch::Sender<Viewing>, mut stopping: watch::Receiver<bool>) {
+    let applies = config.roles.contains(&config::kafka::Role::Projector);
+    let viewing = loop {
+        let journal = door.journal().id();
+        let views = match &config.database {
+            Some(url) => Views::connect(url, journal).await,
+            None => Views::open(&config.data, journal).await,
+        };
+        match views {
+            Ok(views) => break Viewing::Open(Runner::start(views, door, applies, stopping)),
+            Err(e @ Error::Unavailable(_)) if config.database.is_some() => {
+                let reason = e.to_string();
+                if !matches!(&*opened.borrow(), Viewing::Waiting(known) if *known == reason) {
+                    tracing::warn!("the views wait for their database: {reason}");
+                    opened.send_replace(Viewing::Waiting(reason));
+                }
+                tokio::select! {
+                    () = tokio::time::sleep(DATABASE_PAUSE) => {}
+                    _ = stopping.wait_for(|stop| *stop) => return,
+                }
+            }
+            Err(e) => {
+                tracing::error!("the views cannot be opened: {e}");
+                break Viewing::Failed(e.to_string());
+            }
         }
     };
     opened.send_replace(viewing);

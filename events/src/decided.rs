@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::kind::Kind;
 use crate::record::Corrupt;
-use crate::{deploy, design, maintain, monitor, train};
+use crate::{control, deploy, design, maintain, monitor, train};
 
 /// What the engine decided of a proposal; its JSON is the `decided` half of the event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -32,6 +32,10 @@ pub enum Decided {
     VersionRetired(maintain::Retired),
     ProposalRefused(design::Refused),
     JournalOpened(design::Opened),
+    JournalContinued(control::Continued),
+    PartitionProgressed(control::Progressed),
+    PartitionHalted(control::Halted),
+    PartitionResumed(control::Resumed),
 }
 
 impl Decided {
@@ -65,6 +69,20 @@ impl Decided {
             Kind::VersionRetired => read(json, Self::VersionRetired),
             Kind::ProposalRefused => read(json, Self::ProposalRefused),
             Kind::JournalOpened => read(json, Self::JournalOpened),
+            Kind::JournalContinued => read(json, Self::JournalContinued),
+            Kind::PartitionProgressed => read(json, Self::PartitionProgressed),
+            Kind::PartitionHalted => read(json, Self::PartitionHalted),
+            Kind::PartitionResumed => read(json, Self::PartitionResumed),
+        }
+    }
+
+    /// Where judging goes on behind the event, if it says so: behind its own proposal, `src`, or elsewhere.
+    #[must_use]
+    pub fn next_src(&self, src: Option<u64>) -> Option<u64> {
+        match self {
+            Self::PartitionHalted(d) => Some(d.resume),
+            Self::JournalContinued(d) => Some(d.base),
+            _ => src.map(|src| src + 1),
         }
     }
 
@@ -87,9 +105,15 @@ impl Decided {
             Self::DriftDetected(d) => d.version,
             Self::DriftResolved(d) => d.version,
             Self::VersionRetired(d) => Some(d.version),
-            Self::ModelCreated(_) | Self::RunTrained(_) | Self::RetrainRequested(_) | Self::ProposalRefused(_) | Self::JournalOpened(_) => {
-                None
-            }
+            Self::ModelCreated(_)
+            | Self::RunTrained(_)
+            | Self::RetrainRequested(_)
+            | Self::ProposalRefused(_)
+            | Self::JournalOpened(_)
+            | Self::JournalContinued(_)
+            | Self::PartitionProgressed(_)
+            | Self::PartitionHalted(_)
+            | Self::PartitionResumed(_) => None,
         }
     }
 }

@@ -83,6 +83,10 @@ golden! {
     VersionRetired "version.retired",
     ProposalRefused "proposal.refused",
     JournalOpened "journal.opened",
+    JournalContinued "journal.continued",
+    PartitionProgressed "partition.progressed",
+    PartitionHalted "partition.halted",
+    PartitionResumed "partition.resumed",
 }
 
 fn files() -> Vec<(Kind, File)> {
@@ -178,4 +182,22 @@ fn the_content_digest_of_a_golden_record_is_that_of_its_proposal() {
     submission.value = record(&file).view().unwrap().data.as_bytes().to_vec();
     let proposal = crate::proposal::Proposal::read(&submission).unwrap();
     assert_eq!(format!("{:032x}", proposal.content_digest()), file.headers["ce_contentdigest"]);
+}
+
+#[test]
+fn a_proposal_that_another_serializer_framed_reads_as_its_json() {
+    #[derive(Deserialize)]
+    struct Framed {
+        key: String,
+        headers: BTreeMap<String, String>,
+        value: String,
+        data: String,
+    }
+    let file: Framed = serde_json::from_str(include_str!("../golden/framed.json")).unwrap();
+    let value: Vec<u8> =
+        file.value.as_bytes().as_chunks::<2>().0.iter().map(|hex| u8::from_str_radix(str::from_utf8(hex).unwrap(), 16).unwrap()).collect();
+    assert_eq!(value[0], 0);
+    let headers = file.headers.into_iter().map(|(name, value)| (name, value.into_bytes())).collect();
+    let submission = crate::submission::Submission { key: Some(file.key.into_bytes()), headers, value };
+    assert_eq!(crate::proposal::Proposal::read(&submission).unwrap().data, file.data);
 }

@@ -108,6 +108,14 @@ kinds! {
     ProposalRefused "proposal.refused" "refused" Engine,
     /// A partition of the journal begins.
     JournalOpened "journal.opened" "journal-opened" Engine,
+    /// The journal goes on behind an import, with another log of proposals.
+    JournalContinued "journal.continued" "journal-continued" Engine,
+    /// Every proposal up to an offset is judged.
+    PartitionProgressed "partition.progressed" "partition-progressed" Engine,
+    /// A partition stands still: somebody else wrote into it.
+    PartitionHalted "partition.halted" "partition-halted" Engine,
+    /// A person lets it go on.
+    PartitionResumed "partition.resumed" "partition-resumed" Engine,
 }
 
 impl fmt::Display for Kind {

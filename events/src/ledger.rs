@@ -3,15 +3,19 @@
 //! [`Ledger::apply`] is the fold. [`Overlay`] judges a batch on top of it without touching it: what
 //! it decides is thrown away, and counts only once it is read back from the journal.
 
+mod control;
+
 use std::collections::HashMap;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::control::{Dispute, Person, opening};
 use crate::RULES;
-use crate::design::{Opened, Refused};
-use crate::kind::Kind;
+use crate::control::{PROGRESS_DISTANCE, Progressed};
+use crate::design::Refused;
+use crate::kind::{About, Kind};
 use crate::model::{self, Ask, Decided, Model, RECENT_MAX};
 use crate::names::{Key, partition_of};
 use crate::proposal::{Proposal, Unreadable};
@@ -34,7 +38,10 @@ pub struct Ledger {
     /// Of how many; 0 until `journal.opened` is folded.
     pub partitions: u32,
     rule: Rule,
+    generation: u64,
     last_src: Option<u64>,
+    disputed: Option<Dispute>,
+    announced: Option<u64>,
     recorded: Timestamp,
     models: HashMap<Key, Arc<Model>>,
     window: Window,
@@ -72,7 +79,10 @@ impl Ledger {
             partition,
             partitions: 0,
             rule: Rule::default(),
+            generation: 0,
             last_src: None,
+            disputed: None,
+            announced: None,
             recorded: Timestamp(0),
             models: HashMap::new(),
             window: Window::default(),
@@ -118,7 +128,12 @@ impl Ledger {
         if view.seq == self.rule.next_seq() {
             return Ok(None);
         }
-        Ok(Some(self.rule.judge(view.seq, view.prevhash, hash)?))
+        let judged = self.rule.judge(view.seq, view.prevhash, hash)?;
+        // an import announces where it will end, in front of all else: see there
+        if judged == Judged::Orphan && view.kind == Kind::JournalContinued && self.rule.last_seq().is_none() {
+            self.announced = Some(view.seq);
+        }
+        Ok(Some(judged))
     }
 
     /// Folds the next record. The decision is lent, for it is large: to move it costs more than to read it.
@@ -128,25 +143,28 @@ impl Ledger {
         if matches!(decided, Decided::JournalOpened(_)) && view.seq > 0 {
             return Err(corrupt(Corrupt(format!("seq {} opens the journal again", view.seq))));
         }
+        if let Decided::JournalContinued(continued) = decided
+            && continued.generation != self.generation + 1
+        {
+            return Err(corrupt(Corrupt(format!("generation {} follows generation {}", continued.generation, self.generation))));
+        }
         let known = self.models.get_mut(view.key);
-        let begun = if known.is_some() { None } else { new_key(view, decided).map_err(corrupt)? };
+        let begun = if known.is_some() { None } else { new_key(view).map_err(corrupt)? };
         let judged = self.rule.judge(view.seq, view.prevhash, hash)?;
         // nothing below can fail: what was accepted is true
-        self.last_src = view.src.or(self.last_src);
+        self.last_src = decided.next_src(view.src).map_or(self.last_src, |next| next.checked_sub(1));
         self.recorded = view.recorded;
-        match decided {
-            Decided::JournalOpened(opened) => self.partitions = opened.partitions,
-            Decided::ProposalRefused(_) => {}
-            _ => {
-                let seen = seen(view, decided.version());
-                if let Some(model) = known {
-                    evolve(Arc::make_mut(model), decided, view.actor, seen);
-                } else if let Some(key) = begun {
-                    evolve(Arc::make_mut(self.models.entry(key).or_default()), decided, view.actor, seen);
-                }
-                self.window.remember(seen);
-            }
+        if view.kind.about() == About::Engine {
+            self.turn(decided);
+            return Ok(judged);
         }
+        let seen = seen(view, decided.version());
+        if let Some(model) = known {
+            evolve(Arc::make_mut(model), decided, view.actor, seen);
+        } else if let Some(key) = begun {
+            evolve(Arc::make_mut(self.models.entry(key).or_default()), decided, view.actor, seen);
+        }
+        self.window.remember(seen);
         Ok(judged)
     }
 
@@ -193,6 +211,7 @@ impl Ledger {
             base: self,
             next_seq: self.rule.next_seq(),
             last_hash: self.rule.last_hash(),
+            next_src: self.next_src(),
             recorded: self.recorded,
             models: HashMap::new(),
             seen: HashMap::new(),
@@ -202,9 +221,9 @@ impl Ledger {
 }
 
 /// The key of a model that this record begins; checked before anything is changed.
-fn new_key(view: &View<'_>, decided: &Decided) -> Result<Option<Key>, Corrupt> {
-    match decided {
-        Decided::JournalOpened(_) | Decided::ProposalRefused(_) => Ok(None),
+fn new_key(view: &View<'_>) -> Result<Option<Key>, Corrupt> {
+    match view.kind.about() {
+        About::Engine => Ok(None),
         _ => Key::parse(view.key).map(Some).map_err(|e| Corrupt(e.to_string())),
     }
 }
@@ -229,6 +248,8 @@ pub struct Overlay<'a> {
     base: &'a Ledger,
     next_seq: u64,
     last_hash: Hash,
+    /// Behind the last proposal that a record names.
+    next_src: u64,
     recorded: Timestamp,
     models: HashMap<Key, Model>,
     seen: HashMap<[u8; 16], Seen>,
@@ -238,14 +259,29 @@ pub struct Overlay<'a> {
 
 impl Overlay<'_> {
     /// Judges one proposal: the verdict, and the record to append if there is one. A refusal that
-    /// matters has a record too.
+    /// matters has a record too; so has any other that is [`PROGRESS_DISTANCE`] or more behind the
+    /// last proposal that has one: `partition.progressed`.
     pub fn judge(&mut self, src: u64, at: Timestamp, submission: &Submission) -> (Verdict, Option<Record>) {
-        let proposal = match Proposal::read(submission) {
-            Ok(proposal) => proposal,
-            Err(Unreadable { id, source, refusal }) => return (Verdict { src, id, source, outcome: Outcome::Malformed(refusal) }, None),
+        let (verdict, record) = match Proposal::read(submission) {
+            Ok(proposal) => {
+                let (outcome, record) = self.judge_proposal(src, at, &proposal);
+                (Verdict { src, id: proposal.id, source: proposal.source, outcome }, record)
+            }
+            Err(Unreadable { id, source, refusal }) => (Verdict { src, id, source, outcome: Outcome::Malformed(refusal) }, None),
         };
-        let (outcome, record) = self.judge_proposal(src, at, &proposal);
-        (Verdict { src, id: proposal.id, source: proposal.source, outcome }, record)
+        let is_due = record.is_none() && src.saturating_sub(self.next_src) >= PROGRESS_DISTANCE - 1;
+        let record = if is_due { Some(self.progress(src, at)) } else { record };
+        if record.is_some() {
+            self.next_src = src + 1;
+        }
+        (verdict, record)
+    }
+
+    fn progress(&mut self, src: u64, at: Timestamp) -> Record {
+        let (id, key) = (self.base.numbered("progressed", src), Key::control(self.base.partition));
+        let decided = Decided::PartitionProgressed(Progressed { src, reason: None });
+        let attributes = Attributes { src: Some(src), recorded: at, ..Attributes::own(&id, Kind::PartitionProgressed, &key) };
+        self.chain(key.as_str(), attributes, &[], "{}", &decided)
     }
 
     fn judge_proposal(&mut self, src: u64, at: Timestamp, proposal: &Proposal) -> (Outcome, Option<Record>) {
@@ -319,16 +355,15 @@ impl Overlay<'_> {
         }
     }
 
-    /// Builds the record and moves the head of the chain onto it.
+    /// The record of a proposal that was accepted, or refused so that it matters.
     fn record(&mut self, src: u64, at: Timestamp, proposal: &Proposal, content: u128, decided: &Decided, modelseq: u64) -> Record {
-        self.recorded = self.recorded.max(at);
         let refused = matches!(decided, Decided::ProposalRefused(_));
         let subject = match decided.version() {
             Some(version) => format!("{}/{version}", proposal.key),
             _ if refused => proposal.subject(),
             _ => proposal.key.to_string(),
         };
-        let own_id = format!("refused-{}-{src}", self.base.partition);
+        let own_id = self.base.numbered("refused", src);
         let (id, source, kind) = if refused {
             (own_id.as_str(), SOURCE, Kind::ProposalRefused)
         } else {
@@ -342,19 +377,22 @@ impl Overlay<'_> {
             time: proposal.time.as_deref(),
             actor: &model::actor(proposal),
             content,
-            seq: self.next_seq,
             modelseq,
             src: Some(src),
-            recorded: self.recorded,
-            prevhash: self.last_hash,
+            // the place comes with the chain
+            seq: 0,
+            recorded: at,
+            prevhash: Hash::default(),
         };
-        let record = build(
-            proposal.key.as_str(),
-            &attributes,
-            &proposal.extensions.iter().map(|(n, v)| (format!("ce_{n}"), v.as_str())).collect::<Vec<_>>(),
-            &proposal.data,
-            decided,
-        );
+        let extensions: Vec<_> = proposal.extensions.iter().map(|(n, v)| (format!("ce_{n}"), v.as_str())).collect();
+        self.chain(proposal.key.as_str(), attributes, &extensions, &proposal.data, decided)
+    }
+
+    /// Builds a record and moves the head of the chain onto it.
+    fn chain(&mut self, key: &str, attributes: Attributes<'_>, extensions: &[(String, &str)], data: &str, decided: &Decided) -> Record {
+        self.recorded = self.recorded.max(attributes.recorded);
+        let place = Attributes { seq: self.next_seq, recorded: self.recorded, prevhash: self.last_hash, ..attributes };
+        let record = build(key, &place, extensions, data, decided);
         self.next_seq += 1;
         self.last_hash = record.hash();
         record
@@ -404,27 +442,6 @@ fn build(key: &str, a: &Attributes<'_>, extensions: &[(String, &str)], data: &st
     headers.extend(extensions.iter().map(|(name, value)| (name.as_str(), *value)));
     let decided = serde_json::to_string(decided).expect("a decision is strings, integers and lists of them");
     Record::build(key, &mut headers, join_value(data, &decided).as_bytes())
-}
-
-/// The record that opens a partition's journal: `seq` 0, written once, by whoever makes the journal.
-#[must_use]
-pub fn opening(partition: u32, partitions: u32, at: Timestamp) -> Record {
-    let key = Key::control(partition);
-    let attributes = Attributes {
-        id: &format!("opened-{partition}"),
-        source: SOURCE,
-        kind: Kind::JournalOpened,
-        subject: key.as_str(),
-        time: None,
-        actor: "annals",
-        content: 0,
-        seq: 0,
-        modelseq: 0,
-        src: None,
-        recorded: at,
-        prevhash: Hash::default(),
-    };
-    build(key.as_str(), &attributes, &[], "{}", &Decided::JournalOpened(Opened { generation: 1, partitions }))
 }
 
 #[cfg(test)]

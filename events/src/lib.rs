@@ -8,6 +8,7 @@
 #![allow(clippy::result_large_err)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod control;
 pub mod decided;
 pub mod deploy;
 pub mod design;

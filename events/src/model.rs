@@ -269,7 +269,12 @@ pub fn decide(ask: &Ask<'_>) -> Result<Decided, Refusal> {
         Kind::DriftResolved => monitor::drift_resolved(ask).map(Decided::DriftResolved),
         Kind::RetrainRequested => maintain::request_retrain(ask).map(Decided::RetrainRequested),
         Kind::VersionRetired => maintain::retire(ask).map(Decided::VersionRetired),
-        Kind::ProposalRefused | Kind::JournalOpened => {
+        Kind::ProposalRefused
+        | Kind::JournalOpened
+        | Kind::JournalContinued
+        | Kind::PartitionProgressed
+        | Kind::PartitionHalted
+        | Kind::PartitionResumed => {
             Err(Refusal::new(Code::UnknownType, format!("{} is written by the engine only", ask.proposal.kind), "leave it to the engine"))
         }
     }
@@ -302,8 +307,13 @@ impl Model {
             Decided::DriftResolved(d) => monitor::evolve_resolved(self, d),
             Decided::RetrainRequested(d) => push(&mut self.retrains, d.dedup.as_str().into()),
             Decided::VersionRetired(d) => maintain::evolve_retired(self, d),
-            // a refusal changes nothing, and the journal's opening is about no model
-            Decided::ProposalRefused(_) | Decided::JournalOpened(_) => {}
+            // a refusal changes nothing, and the others are about no model
+            Decided::ProposalRefused(_)
+            | Decided::JournalOpened(_)
+            | Decided::JournalContinued(_)
+            | Decided::PartitionProgressed(_)
+            | Decided::PartitionHalted(_)
+            | Decided::PartitionResumed(_) => {}
         }
     }
 

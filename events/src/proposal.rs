@@ -67,16 +67,18 @@ pub struct Unreadable {
 
 impl Proposal {
     /// Reads a submission in binary or structured mode and checks its data against the schema.
+    /// The prefix of a schema registry's serializer (`0x00`, then a 4-byte id) is passed over.
     ///
     /// # Errors
     /// [`Unreadable`] with what was wrong and what to do.
     pub fn read(submission: &Submission) -> Result<Self, Unreadable> {
         let unread = |refusal| Unreadable { id: String::new(), source: String::new(), refusal };
-        if submission.value.len() > VALUE_BYTES_MAX {
-            return Err(unread(too_large(submission.value.len())));
+        let value = unframed(&submission.value);
+        if value.len() > VALUE_BYTES_MAX {
+            return Err(unread(too_large(value.len())));
         }
         let structured = submission.header("content-type").is_some_and(is_structured);
-        let (attributes, data) = if structured { structured_parts(&submission.value) } else { binary_parts(submission) }.map_err(unread)?;
+        let (attributes, data) = if structured { structured_parts(value) } else { binary_parts(submission, value) }.map_err(unread)?;
         let identity = |name: &str| attributes.get(name).cloned().unwrap_or_default();
         let (id, source) = (identity("id"), identity("source"));
         Self::from_parts(attributes, data, submission.key.as_deref()).map_err(|refusal| Unreadable { id, source, refusal })
@@ -194,13 +196,22 @@ fn is_json(content_type: &str) -> bool {
     essence == "application/json" || essence.ends_with("+json")
 }
 
+/// What follows the prefix that a schema registry's serializer writes: `0x00` and an id of 4 bytes.
+/// No JSON begins with `0x00`. The id is not looked up: which schema holds follows from the type.
+fn unframed(value: &[u8]) -> &[u8] {
+    match value {
+        [0, _, _, _, _, framed @ ..] => framed,
+        plain => plain,
+    }
+}
+
 fn text_of(bytes: &[u8], what: &str) -> Result<String, Refusal> {
     String::from_utf8(bytes.to_vec()).map_err(|_| malformed(format!("{what} is not UTF-8"), "send UTF-8"))
 }
 
 type Parts = (BTreeMap<String, String>, String);
 
-fn binary_parts(submission: &Submission) -> Result<Parts, Refusal> {
+fn binary_parts(submission: &Submission, data: &[u8]) -> Result<Parts, Refusal> {
     let mut attributes = BTreeMap::new();
     for (name, value) in &submission.headers {
         let Some(name) = name.strip_prefix("ce_") else { continue };
@@ -215,7 +226,7 @@ fn binary_parts(submission: &Submission) -> Result<Parts, Refusal> {
             "send a CloudEvent in binary or structured mode",
         ));
     }
-    Ok((attributes, text_of(&submission.value, "the data")?))
+    Ok((attributes, text_of(data, "the data")?))
 }
 
 /// Splits a structured-mode CloudEvent into attributes and its data, byte for byte.

@@ -99,7 +99,13 @@ schemas! {
     VersionRetired "version.retired",
     ProposalRefused "proposal.refused",
     JournalOpened "journal.opened",
+    JournalContinued "journal.continued",
+    PartitionProgressed "partition.progressed",
+    PartitionHalted "partition.halted",
+    PartitionResumed "partition.resumed",
 }
 
+#[cfg(test)]
+mod frozen;
 #[cfg(test)]
 mod tests;

@@ -59,12 +59,27 @@ def is_ready(url):
         return False
 
 
+def topics(annals, command, *arguments):
+    """Makes or deletes topics on Kafka."""
+    say(f"$ {shlex.join(['annals', 'topics', command, *arguments])}")
+    done = subprocess.run(
+        [annals, "topics", command, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=COMMAND_DEADLINE_S,
+        env=clean_environment(),
+        check=False,
+    )
+    if done.returncode != 0:
+        raise Failure(f"`annals topics {command}` ended with {done.returncode}: {done.stdout}{done.stderr}")
+
+
 @contextmanager
-def serving(annals, data):
+def serving(annals, data, extra=()):
     """An engine of our own on a free port, ready; it ends with the block."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    command = [annals, "serve", "--data", str(data), "--listen", f"127.0.0.1:{port}"]
+    command = [annals, "serve", "--data", str(data), "--listen", f"127.0.0.1:{port}", *extra]
     say(f"$ {shlex.join(['annals', *command[1:]])} &")
     log = data.parent / "server.log"
     with log.open("w", encoding="utf-8") as sink:

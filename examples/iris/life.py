@@ -6,6 +6,7 @@ one `annals emit` whose exit code counts. Read `life` from top to bottom.
 
 import argparse
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import train
-from engine import Failure, end_on_signals, say, serving, stop
+from engine import Failure, end_on_signals, say, serving, stop, topics
 
 ACCURACY_MIN = 0.90
 HERE = Path(__file__).resolve().parent
@@ -211,18 +212,34 @@ def check_production(annals, at, expected):
         raise Failure(f"at {at} production should hold version {expected}: {held}")
 
 
+def where(options, stack):
+    """The arguments that put the engine on Kafka, in topics of its own which end with the example."""
+    if not options.kafka:
+        return []
+    prefix = f"iris-{int(time.time())}-{os.getpid()}"
+    kafka = ["--kafka", options.kafka, "--kafka-prefix", prefix]
+    topics(options.annals, "create", *kafka, "--replication-factor", "1", "--min-insync-replicas", "1")
+    if not options.keep:
+        stack.callback(topics, options.annals, "delete", *kafka, "--yes")
+    given = [("--schema-registry", options.schema_registry), ("--database", options.database)]
+    return kafka + [word for flag, value in given if value for word in (flag, value)]
+
+
 def main():
     """One temporary folder, one server, one life."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--annals", required=True, help="the program")
     parser.add_argument("--keep", action="store_true", help="leave journal, models and export in place")
+    parser.add_argument("--kafka", metavar="BOOTSTRAP", help="keep the journal on this Kafka, in new topics")
+    parser.add_argument("--schema-registry", metavar="URL", help="register the events' schemas there")
+    parser.add_argument("--database", metavar="URL", help="keep the views in this PostgreSQL database")
     options = parser.parse_args()
     end_on_signals()
     began = time.monotonic()
     work = Path(tempfile.mkdtemp(prefix="annals-iris-"))
     try:
         with ExitStack() as stack:
-            annals = stack.enter_context(serving(options.annals, work / "annals"))
+            annals = stack.enter_context(serving(options.annals, work / "annals", where(options, stack)))
             then, later = life(annals, stack, work)
             answers(annals, then, later, work / "journal.ndjson")
         say(f"iris lived its whole life in {time.monotonic() - began:.1f} s")

@@ -1,46 +1,62 @@
 //! Why a view cannot answer or go on, and what to do.
 
-use std::path::PathBuf;
-
 use annals_events::record::Corrupt;
 use annals_events::rule;
+
+use crate::database::Place;
 
 /// What went wrong with a view. Nothing here endangers the journal.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The file is not one of ours.
-    #[error("{path} is not a database of views: choose another data directory, or move the file away")]
+    /// What is there is not ours.
+    #[error("{place} holds something else than views: {}", place.other())]
     Foreign {
-        /// The file.
-        path: PathBuf,
+        /// Where.
+        place: Place,
     },
     /// The views were made from another journal.
     #[error(
-        "{path} belongs to the journal {found}, and this is {wanted}: stop the engine, delete the files {path}* and start again; the views are made anew from the journal"
+        "{place} belongs to the journal {found}, and this is {wanted}: {}; or, if nobody needs those views, {}; they are made anew from \
+         the journal", place.other(), place.anew()
     )]
     OtherJournal {
-        /// The file.
-        path: PathBuf,
-        /// The journal it was made from.
+        /// Where.
+        place: Place,
+        /// The journal they were made from.
         found: String,
         /// The journal that is open.
         wanted: String,
     },
     /// A later build made the views.
-    #[error(
-        "{path} was made by a newer annals: start that one, or stop the engine, delete the files {path}* and start again; the views are made anew from the journal"
-    )]
+    #[error("{place} was made by a newer annals: start that one, or {}; the views are made anew from the journal", place.anew())]
     Newer {
-        /// The file.
-        path: PathBuf,
+        /// Where.
+        place: Place,
     },
-    /// The file is damaged.
-    #[error(
-        "the views are damaged ({source}): stop the engine, delete the files {path}* and start again; the views are made anew from the journal"
-    )]
+    /// Rows are damaged, or tables are missing.
+    #[error("the views are damaged ({source}): {}; the views are made anew from the journal", place.anew())]
     Damaged {
-        /// The file.
-        path: PathBuf,
+        /// Where.
+        place: Place,
+        /// What the database says.
+        source: sqlx::Error,
+    },
+    /// The database's address cannot be read.
+    #[error("this is no address of a PostgreSQL database ({0}): say postgres://USER:PASSWORD@HOST:PORT/NAME")]
+    Url(String),
+    /// The database cannot hold every text.
+    #[error("{place} has the encoding {encoding}: make one with `CREATE DATABASE name ENCODING 'UTF8' TEMPLATE template0`, and name that")]
+    Encoding {
+        /// Where.
+        place: Place,
+        /// What it has.
+        encoding: String,
+    },
+    /// The schema is not there and may not be made.
+    #[error("{place} has no schema `annals` ({source}): run `CREATE SCHEMA annals AUTHORIZATION` with this user's name there")]
+    Schema {
+        /// Where.
+        place: Place,
         /// What the database says.
         source: sqlx::Error,
     },

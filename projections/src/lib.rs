@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  entries ──▶ live ──┐                       ┌──▶ registry, timeline, lineage (queries)
-//!                     ├─▶ fold ─▶ store ─▶ views.db
+//!                     ├─▶ fold ─▶ store ─▶ database (SQLite or PostgreSQL)
 //!  journal ─▶ rebuild ┘  (pure)   (SQL)       └──▶ positions (in the same transaction)
 //! ```
 //!
@@ -13,9 +13,10 @@
 //! | [`payload`] | the producer's `data`, read leniently |
 //! | [`registry`], [`timeline`], [`lineage`] | one view each: its tables, its fold, its questions |
 //! | `store` | the statements that all views share |
+//! | `database` | what differs between SQLite and PostgreSQL: who writes when, how rows go in and out |
 //! | `live` | new entries: rule R, fold, rows and position in one transaction |
 //! | [`rebuild`] | all entries again: new tables beside the old, then a switch; and `diff` |
-//! | [`views`] | [`Views`]: the file `views.db`, opening, applying, status, reset |
+//! | [`views`] | [`Views`]: the views of a journal: opening, applying, status, reset |
 //! | [`as_of`] | [`AsOf`]: now, a time, or a vector of positions |
 //! | [`page`] | [`Page`] and [`Listing`]: keyset paging |
 //! | [`error`] | [`Error`] |
@@ -24,6 +25,7 @@
 //! journal. SQL is written in this crate (and in the embedded journal) only.
 
 pub mod as_of;
+mod database;
 pub mod error;
 pub mod lineage;
 mod live;
@@ -38,6 +40,7 @@ pub mod timeline;
 pub mod views;
 
 pub use as_of::AsOf;
+pub use database::Place;
 pub use error::Error;
 pub use page::{Doc, Listing, Page};
 pub use position::{Entry, Position};

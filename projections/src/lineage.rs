@@ -106,7 +106,11 @@ impl Fold for Statements {
             | Decided::DriftResolved(_)
             | Decided::RetrainRequested(_)
             | Decided::ProposalRefused(_)
-            | Decided::JournalOpened(_) => {}
+            | Decided::JournalOpened(_)
+            | Decided::JournalContinued(_)
+            | Decided::PartitionProgressed(_)
+            | Decided::PartitionHalted(_)
+            | Decided::PartitionResumed(_) => {}
         }
     }
 

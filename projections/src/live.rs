@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use annals_events::rule::{Judged, Rule};
-use sqlx::sqlite::SqliteConnection;
 
+use crate::database::Connection;
 use crate::error::Error;
 use crate::position::{Entry, Event, Position};
 use crate::store;
@@ -34,7 +34,7 @@ impl From<Error> for Failure {
 /// Entries that the view has already are skipped. The position is read in the transaction, so a
 /// view that was switched or reset meanwhile is judged by what it is now.
 pub(crate) async fn apply(
-    transaction: &mut SqliteConnection,
+    transaction: &mut dyn Connection,
     projection: &dyn Projection,
     prefix: &str,
     entries: &[Entry],
@@ -57,9 +57,7 @@ pub(crate) async fn apply(
     events.iter().for_each(|event| fold.apply(event, &mut changes));
     fold.settle(&mut changes);
     store::write(transaction, projection.tables(), prefix, changes).await?;
-    for position in chain.moved() {
-        store::set_position(transaction, &view, position).await?;
-    }
+    store::set_positions(transaction, &view, chain.moved()).await?;
     Ok(events.len() as u64)
 }
 

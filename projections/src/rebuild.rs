@@ -1,7 +1,7 @@
 //! A view made again from the whole journal: new tables beside the old, and a switch at the end.
 //!
 //! ```text
-//!  source ─▶ fold, partition by partition ─▶ bulk inserts into new_* ─▶ indexes ─▶ catch up ─▶ switch
+//!  source ─▶ fold, partition by partition ─▶ bulk loads into new_* ─▶ indexes ─▶ catch up ─▶ switch
 //!  (one thread reads and folds)               (another one writes)                 (as live)   (one transaction)
 //! ```
 //!
@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 
 use tokio::sync::mpsc;
 
+use crate::database::Held;
 use crate::error::Error;
 use crate::live::Chain;
 use crate::position::{Entry, Position};
@@ -69,7 +70,7 @@ impl Views {
     /// [`Error::Rebuilding`], [`Error::Source`], those of [`Views::apply`]; the old view is as it was.
     pub async fn rebuild<S: Source>(&self, view: &str, source: S, mut progress: impl FnMut(u64) + Send) -> Result<Rebuilt, Error> {
         let projection = self.projection(view)?;
-        let mut mark = Mark::set(self, projection.name())?;
+        let mut mark = Mark::set(self, projection.name()).await?;
         let (mut source, mut entries) = self.load(projection, source, &mut progress).await?;
         let mut required = BTreeMap::new();
         loop {
@@ -97,9 +98,9 @@ impl Views {
         progress: &mut (impl FnMut(u64) + Send),
     ) -> Result<(S, u64), Error> {
         {
-            let mut writer = self.writer.lock().await;
-            drop_staging(&mut writer, projection.name()).await.map_err(|e| self.database(e))?;
-            staging::create(&mut writer, projection).await.map_err(|e| self.database(e))?;
+            let mut writer = self.builder(projection).await?;
+            drop_staging(&mut *writer, projection).await.map_err(|e| self.fault(e))?;
+            staging::create(&mut *writer, projection).await.map_err(|e| self.fault(e))?;
         }
         let (sender, mut receiver) = mpsc::channel(WAITING_MAX);
         let folder = Folder { name: projection.name(), tables: projection.tables().len(), sender };
@@ -112,31 +113,29 @@ impl Views {
             progress(entries);
         }
         let source = reading.await.map_err(|e| Error::Source(format!("the reading thread ended: {e}")))??;
-        let mut writer = self.writer.lock().await;
-        staging::index(&mut writer, projection).await.map_err(|e| self.database(e))?;
+        let mut writer = self.builder(projection).await?;
+        staging::index(&mut *writer, projection).await.map_err(|e| self.fault(e))?;
         Ok((source, entries))
     }
 
     async fn write(&self, projection: &dyn Projection, folded: Folded) -> Result<(), Error> {
         let view = format!("{STAGING}{}", projection.name());
-        let mut writer = self.writer.lock().await;
+        let mut writer = self.builder(projection).await?;
         let write = async {
-            let mut transaction = sqlx::Connection::begin(&mut *writer).await?;
-            store::write(&mut transaction, projection.tables(), STAGING, folded.changes).await?;
-            if let Some(position) = &folded.position {
-                store::set_position(&mut transaction, &view, position).await?;
-            }
+            let mut transaction = writer.begin(&view).await?;
+            store::write(transaction.on(), projection.tables(), STAGING, folded.changes).await?;
+            store::set_positions(transaction.on(), &view, folded.position.iter()).await?;
             transaction.commit().await
         };
-        write.await.map_err(|e| self.database(e))
+        write.await.map_err(|e| self.fault(e))
     }
 
     /// Applies what the journal has beyond the new tables, as the live view does.
     async fn catch_up<S: Source>(&self, projection: &dyn Projection, mut source: S) -> Result<(S, u64), Error> {
         let view = format!("{STAGING}{}", projection.name());
         let positions = {
-            let mut writer = self.writer.lock().await;
-            store::positions(&mut writer, &view).await.map_err(|e| self.database(e))?
+            let mut writer = self.builder(projection).await?;
+            store::positions(&mut *writer, &view).await.map_err(|e| self.fault(e))?
         };
         let mut next: BTreeMap<u32, u64> = positions.into_iter().map(|p| (p.partition, p.offset + 1)).collect();
         let mut applied = 0;
@@ -148,8 +147,8 @@ impl Views {
                 let Some(last) = entries.last() else { break };
                 *from = last.offset + 1;
                 for batch in entries.chunks(BATCH_MAX) {
-                    let mut writer = self.writer.lock().await;
-                    applied += self.apply_batch(&mut writer, projection, STAGING, batch).await?;
+                    let mut writer = self.builder(projection).await?;
+                    applied += self.apply_batch(&mut *writer, projection, STAGING, batch).await?;
                 }
             }
         }
@@ -158,21 +157,25 @@ impl Views {
 
     /// Puts the new tables in the place of the old ones, if they are as far as those were.
     async fn switch(&self, projection: &dyn Projection, required: &BTreeMap<u32, u64>) -> Result<Switch, Error> {
-        let mut writer = self.writer.lock().await;
+        let mut writer = self.builder(projection).await?;
         let switch = async {
-            let mut transaction = sqlx::Connection::begin(&mut *writer).await?;
-            let live = store::positions(&mut transaction, projection.name()).await?;
-            let new = store::positions(&mut transaction, &format!("{STAGING}{}", projection.name())).await?;
+            let mut transaction = writer.begin(projection.name()).await?;
+            let live = store::positions(transaction.on(), projection.name()).await?;
+            let new = store::positions(transaction.on(), &format!("{STAGING}{}", projection.name())).await?;
             let reached = |p: &&Position| new.iter().any(|n| n.partition == p.partition && n.seq >= p.seq);
             let seen = |p: &&Position| required.get(&p.partition).is_some_and(|seq| *seq >= p.seq);
             if !live.iter().all(|p| reached(&p) || seen(&p)) {
                 return Ok(Switch::Behind(live.into_iter().map(|p| (p.partition, p.seq)).collect()));
             }
-            staging::switch(&mut transaction, projection).await?;
+            staging::switch(transaction.on(), projection).await?;
             transaction.commit().await?;
             Ok(Switch::Done(new))
         };
-        switch.await.map_err(|e| self.database(e))
+        switch.await.map_err(|e| self.fault(e))
+    }
+
+    async fn builder(&self, projection: &dyn Projection) -> Result<Held<'_>, Error> {
+        self.database.builder(projection.name()).await.map_err(|e| self.fault(e))
     }
 
     /// Makes folds on another thread, where the projection cannot be borrowed.
@@ -247,16 +250,23 @@ struct Mark<'a> {
 }
 
 impl<'a> Mark<'a> {
-    fn set(views: &'a Views, name: &'static str) -> Result<Self, Error> {
+    async fn set(views: &'a Views, name: &'static str) -> Result<Self, Error> {
         if !views.begin_rebuild(name) {
             return Err(Error::Rebuilding(name));
         }
-        Ok(Self { views, name, switched: false })
+        let mark = Self { views, name, switched: false };
+        // from here on the mark is taken back however this ends
+        match views.database.begin_rebuild(name).await {
+            Ok(true) => Ok(mark),
+            Ok(false) => Err(Error::Rebuilding(name)),
+            Err(e) => Err(views.fault(e)),
+        }
     }
 }
 
 impl Drop for Mark<'_> {
     fn drop(&mut self) {
+        self.views.database.end_rebuild(self.name);
         self.views.end_rebuild(self.name, self.switched);
     }
 }

@@ -86,8 +86,15 @@ impl Cell {
 }
 
 impl From<&str> for Cell {
+    /// PostgreSQL's texts hold no NUL, which JSON may: both databases get the replacement character.
     fn from(text: &str) -> Self {
-        Self::Text(text.into())
+        if text.contains('\0') { Self::Text(text.replace('\0', "\u{fffd}").into()) } else { Self::Text(text.into()) }
+    }
+}
+
+impl From<String> for Cell {
+    fn from(text: String) -> Self {
+        if text.contains('\0') { text.as_str().into() } else { Self::Text(text.into()) }
     }
 }
 

@@ -121,11 +121,11 @@ impl Fold for Lines {
             Cell::maybe(view.time),
             view.actor.into(),
             Cell::maybe(refused),
-            Cell::Text(summary::of(event, &data).into()),
+            summary::of(event, &data).into(),
             Cell::maybe(data.text("reason").as_deref()),
             id.into(),
             source.into(),
-            Cell::Text(event.hash.to_string().into()),
+            event.hash.to_string().into(),
         ];
         changes.add(0, row);
     }

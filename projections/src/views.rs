@@ -1,35 +1,32 @@
-//! The file `views.db`: opened, brought up to date, written by one and read by many.
+//! The views of a journal: opened, brought up to date, asked.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
-use sqlx::migrate::MigrateError;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 
 use crate::as_of::{AsOf, Moment};
+use crate::database::postgres::Postgres;
+pub use crate::database::postgres::SCHEMA;
+pub use crate::database::sqlite::FILE;
+use crate::database::sqlite::Sqlite;
+use crate::database::{Connection, Database, Held, Place, Statement};
 use crate::error::Error;
 use crate::live::{self, Failure};
 use crate::position::{Entry, Position};
 use crate::store::{self, STAGING};
 use crate::table::Projection;
 
-/// The file's name in the data directory.
-pub const FILE: &str = "views.db";
 /// Most entries of one [`Views::apply`]; more are applied in several transactions.
 pub const BATCH_MAX: usize = 500;
-/// `Annv`: marks the file as ours (SQLite's `application_id`).
-const APPLICATION_ID: i64 = 0x416e_6e76;
-const READERS_MAX: u32 = 4;
+/// How long a batch may take: beyond it the database is taken for gone.
+const BATCH_TIME_MAX: Duration = Duration::from_secs(60);
 
-/// All views, as one file.
+/// All views, in one database.
 pub struct Views {
-    pub(crate) path: PathBuf,
-    readers: SqlitePool,
-    pub(crate) writer: tokio::sync::Mutex<SqliteConnection>,
+    pub(crate) database: Box<dyn Database>,
     projections: Vec<Box<dyn Projection>>,
     states: Mutex<HashMap<&'static str, State>>,
 }
@@ -61,42 +58,66 @@ impl Views {
     /// [`Error::Foreign`], [`Error::OtherJournal`], [`Error::Newer`], [`Error::Damaged`],
     /// [`Error::Unavailable`]; nothing is deleted for them.
     pub async fn open(dir: &Path, journal: &str) -> Result<Self, Error> {
-        let path = dir.join(FILE);
-        let fail = |e| database(&path, e);
-        let options = SqliteConnectOptions::new()
-            .filename(&path)
-            .busy_timeout(Duration::from_secs(10))
-            .statement_cache_capacity(512)
-            .disable_statement_logging();
-        let writing = options
-            .clone()
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Normal)
-            .pragma("cache_size", "-65536"); // 64 MiB, in KiB
-        let mut writer = writing.connect().await.map_err(fail)?;
-        claim(&mut writer, &path).await?;
-        migrate(&mut writer, &path).await?;
-        let found: Option<String> =
-            sqlx::query_scalar("SELECT journal FROM annals_views").fetch_optional(&mut writer).await.map_err(fail)?;
-        match found {
-            Some(found) if found != journal => return Err(Error::OtherJournal { path, found, wanted: journal.into() }),
-            Some(_) => {}
-            None => {
-                let insert = sqlx::query("INSERT INTO annals_views (journal) VALUES ($1)").bind(journal.to_owned());
-                insert.execute(&mut writer).await.map_err(fail)?;
-            }
-        }
-        drop_staging(&mut writer, "").await.map_err(fail)?;
-        let readers = SqlitePoolOptions::new().max_connections(READERS_MAX).connect_lazy_with(options.read_only(true));
-        Ok(Self { path, readers, writer: writer.into(), projections: crate::all(), states: Mutex::default() })
+        Self::of(Box::new(Sqlite::open(dir, journal).await?)).await
     }
 
-    /// Closes the file and waits until that is done.
+    /// Opens the views of a journal in a PostgreSQL database, in the schema [`SCHEMA`], which is
+    /// made if it is not there. Other engines with the same journal may use it too.
+    ///
+    /// # Errors
+    /// Those of [`Views::open`], [`Error::Url`], [`Error::Encoding`], [`Error::Schema`].
+    pub async fn connect(url: &str, journal: &str) -> Result<Self, Error> {
+        Self::of(Box::new(Postgres::open(url, journal).await?)).await
+    }
+
+    async fn of(database: Box<dyn Database>) -> Result<Self, Error> {
+        let views = Self { database, projections: crate::all(), states: Mutex::default() };
+        for projection in &views.projections {
+            let name = projection.name();
+            // what another engine is building is not left behind
+            if views.database.begin_rebuild(name).await.map_err(|e| views.fault(e))? {
+                let cleaned = views.clean(projection.as_ref()).await;
+                views.database.end_rebuild(name);
+                cleaned?;
+            }
+        }
+        Ok(views)
+    }
+
+    async fn clean(&self, projection: &dyn Projection) -> Result<(), Error> {
+        let mut builder = self.database.builder(projection.name()).await.map_err(|e| self.fault(e))?;
+        drop_staging(&mut *builder, projection).await.map_err(|e| self.fault(e))
+    }
+
+    /// Closes the database and waits until that is done.
     pub async fn close(self) {
-        self.readers.close().await;
-        // the file is whole whether or not this succeeds
-        let _ = self.writer.into_inner().close().await;
+        // what was committed is whole whether or not this succeeds
+        let _ = self.database.close().await;
+    }
+
+    /// Where they are kept.
+    #[must_use]
+    pub fn place(&self) -> &Place {
+        self.database.place()
+    }
+
+    /// Whether other engines may use the same database: then [`Views::lead`] says who applies, and
+    /// what stopped a view may be mended elsewhere.
+    #[must_use]
+    pub fn shared(&self) -> bool {
+        self.database.shared()
+    }
+
+    /// Whether this engine is the one that applies events to a view. It stays so until its
+    /// connection ends; it must ask at least every 10 s, or another one takes over.
+    ///
+    /// Only this spares others the work: [`Views::apply`] is right whoever calls it.
+    ///
+    /// # Errors
+    /// [`Error::UnknownView`], [`Error::Unavailable`].
+    pub async fn lead(&self, view: &str) -> Result<bool, Error> {
+        let name = self.projection(view)?.name();
+        self.database.lead(name).await.map_err(|e| self.fault(e))
     }
 
     /// Applies entries of one or several partitions to a view, in order within each partition.
@@ -104,38 +125,50 @@ impl Views {
     ///
     /// # Errors
     /// [`Error::Gap`], [`Error::Broken`] and [`Error::Corrupt`] stop this view until it is rebuilt
-    /// or reset ([`Error::Stopped`] from then on). With any error the view has whole transactions
-    /// of at most [`BATCH_MAX`] entries, or nothing.
+    /// or reset ([`Error::Stopped`] from then on, unless the database is shared and it may be
+    /// rebuilt elsewhere). With any error the view has whole transactions of at most [`BATCH_MAX`]
+    /// entries, or nothing.
     pub async fn apply(&self, view: &str, entries: &[Entry]) -> Result<u64, Error> {
         let projection = self.projection(view)?;
-        if let Some(reason) = self.state(projection.name()).stopped {
-            return Err(Error::Stopped { view: projection.name(), reason });
+        let name = projection.name();
+        let stopped = self.state(name).stopped;
+        if let Some(reason) = stopped.clone().filter(|_| !self.shared()) {
+            return Err(Error::Stopped { view: name, reason });
         }
         let mut applied = 0;
         for batch in entries.chunks(BATCH_MAX) {
-            let mut writer = self.writer.lock().await;
-            applied += self.apply_batch(&mut writer, projection, "", batch).await.inspect_err(|e| {
+            let applying = async {
+                let mut writer = self.database.writer(name).await.map_err(|e| self.fault(e))?;
+                self.apply_batch(&mut *writer, projection, "", batch).await
+            };
+            let done = if self.shared() { within(BATCH_TIME_MAX, applying).await } else { applying.await };
+            applied += done.inspect_err(|e| {
+                self.database.doubt(name);
                 if e.stops() {
-                    self.change_state(projection.name(), |state| state.stopped = Some(e.to_string()));
+                    self.change_state(name, |state| state.stopped = Some(e.to_string()));
                 }
             })?;
+        }
+        if stopped.is_some() {
+            self.change_state(name, |state| state.stopped = None);
         }
         Ok(applied)
     }
 
     pub(crate) async fn apply_batch(
         &self,
-        writer: &mut SqliteConnection,
+        connection: &mut dyn Connection,
         projection: &dyn Projection,
         prefix: &str,
         batch: &[Entry],
     ) -> Result<u64, Error> {
-        let mut transaction = writer.begin().await.map_err(|e| self.database(e))?;
-        let applied = live::apply(&mut transaction, projection, prefix, batch).await.map_err(|e| match e {
-            Failure::Database(e) => self.database(e),
+        let view = format!("{prefix}{}", projection.name());
+        let mut transaction = connection.begin(&view).await.map_err(|e| self.fault(e))?;
+        let applied = live::apply(transaction.on(), projection, prefix, batch).await.map_err(|e| match e {
+            Failure::Database(e) => self.fault(e),
             Failure::View(e) => e,
         })?;
-        transaction.commit().await.map_err(|e| self.database(e))?;
+        transaction.commit().await.map_err(|e| self.fault(e))?;
         Ok(applied)
     }
 
@@ -147,7 +180,7 @@ impl Views {
     pub async fn positions(&self, view: &str) -> Result<Vec<Position>, Error> {
         let name = self.projection(view)?.name();
         let mut reader = self.reader().await?;
-        store::positions(&mut reader, name).await.map_err(|e| self.database(e))
+        store::positions(&mut *reader, name).await.map_err(|e| self.fault(e))
     }
 
     /// The point a view is at, as positions: asked with it, several questions have one answer.
@@ -199,16 +232,17 @@ impl Views {
     /// [`Error::UnknownView`], [`Error::Damaged`], [`Error::Unavailable`]; the view is as it was.
     pub async fn reset(&self, view: &str) -> Result<(), Error> {
         let projection = self.projection(view)?;
-        let mut writer = self.writer.lock().await;
+        let mut writer = self.database.writer(projection.name()).await.map_err(|e| self.fault(e))?;
         let empty = async {
-            let mut transaction = writer.begin().await?;
+            let mut transaction = writer.begin(projection.name()).await?;
             for table in projection.tables() {
-                sqlx::query(AssertSqlSafe(format!("DELETE FROM {}", table.name))).execute(&mut *transaction).await?;
+                transaction.on().run(Statement::once(format!("DELETE FROM {}", table.name))).await?;
             }
-            sqlx::query("DELETE FROM positions WHERE view = $1").bind(projection.name()).execute(&mut *transaction).await?;
+            let forget = Statement::new("DELETE FROM positions WHERE view = ?", [projection.name().into()]);
+            transaction.on().run(forget).await?;
             transaction.commit().await
         };
-        empty.await.map_err(|e| self.database(e))?;
+        empty.await.map_err(|e| self.fault(e))?;
         self.change_state(projection.name(), |state| state.stopped = None);
         Ok(())
     }
@@ -218,12 +252,12 @@ impl Views {
         found.map(AsRef::as_ref).ok_or_else(|| Error::UnknownView { name: view.into() })
     }
 
-    pub(crate) async fn reader(&self) -> Result<sqlx::pool::PoolConnection<sqlx::Sqlite>, Error> {
-        self.readers.acquire().await.map_err(|e| self.database(e))
+    pub(crate) async fn reader(&self) -> Result<Held<'_>, Error> {
+        self.database.reader().await.map_err(|e| self.fault(e))
     }
 
-    pub(crate) fn database(&self, e: sqlx::Error) -> Error {
-        database(&self.path, e)
+    pub(crate) fn fault(&self, e: sqlx::Error) -> Error {
+        self.database.fault(e)
     }
 
     /// Marks a view as being rebuilt; `false` if it is already.
@@ -254,53 +288,17 @@ impl Views {
     }
 }
 
-/// Tells a damaged file from one that cannot be used just now.
-fn database(path: &Path, source: sqlx::Error) -> Error {
-    const CORRUPT: i64 = 11;
-    const NOT_A_DATABASE: i64 = 26;
-    let code = source.as_database_error().and_then(|e| e.code()).and_then(|c| c.parse::<i64>().ok());
-    let gone = source.as_database_error().is_some_and(|e| e.message().starts_with("no such table"));
-    if gone || code.is_some_and(|c| [CORRUPT, NOT_A_DATABASE].contains(&(c & 0xff))) {
-        return Error::Damaged { path: path.into(), source };
-    }
-    Error::Unavailable(source)
+/// A database that was cut off would keep a batch waiting for ever.
+async fn within<T>(most: Duration, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    let late = |_| Err(Error::Unavailable(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())));
+    tokio::time::timeout(most, work).await.unwrap_or_else(late)
 }
 
-/// Marks a new file as ours, and refuses one that is somebody else's.
-async fn claim(connection: &mut SqliteConnection, path: &Path) -> Result<(), Error> {
-    let fail = |e| database(path, e);
-    let id: i64 = sqlx::query_scalar("PRAGMA application_id").fetch_one(&mut *connection).await.map_err(fail)?;
-    if id == APPLICATION_ID {
-        return Ok(());
+/// Removes the tables and the position that a rebuild has made.
+pub(crate) async fn drop_staging(connection: &mut dyn Connection, projection: &dyn Projection) -> Result<(), sqlx::Error> {
+    for table in projection.tables() {
+        connection.run(Statement::once(format!("DROP TABLE IF EXISTS {STAGING}{}", table.name))).await?;
     }
-    let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_master").fetch_one(&mut *connection).await.map_err(fail)?;
-    if id != 0 || tables != 0 {
-        return Err(Error::Foreign { path: path.into() });
-    }
-    let mark = AssertSqlSafe(format!("PRAGMA application_id = {APPLICATION_ID}"));
-    sqlx::query(mark).execute(connection).await.map_err(fail)?;
-    Ok(())
-}
-
-async fn migrate(connection: &mut SqliteConnection, path: &Path) -> Result<(), Error> {
-    match sqlx::migrate!("migrations/sqlite").run(connection).await {
-        Ok(()) => Ok(()),
-        Err(MigrateError::VersionMissing(_) | MigrateError::VersionMismatch(_) | MigrateError::VersionTooNew(..)) => {
-            Err(Error::Newer { path: path.into() })
-        }
-        Err(MigrateError::Execute(e) | MigrateError::ExecuteMigration(e, _)) => Err(database(path, e)),
-        Err(other) => Err(Error::Unavailable(sqlx::Error::Migrate(Box::new(other)))),
-    }
-}
-
-/// Removes the tables and the position that a rebuild of `view` (of any, if empty) has made.
-pub(crate) async fn drop_staging(connection: &mut SqliteConnection, view: &str) -> Result<(), sqlx::Error> {
-    let pattern = format!("{STAGING}{view}*");
-    let list = sqlx::query_scalar("SELECT name FROM sqlite_master WHERE type = 'table' AND name GLOB $1").bind(pattern.clone());
-    let names: Vec<String> = list.fetch_all(&mut *connection).await?;
-    for name in names {
-        sqlx::query(AssertSqlSafe(format!("DROP TABLE {name}"))).execute(&mut *connection).await?;
-    }
-    sqlx::query("DELETE FROM positions WHERE view GLOB $1").bind(pattern).execute(connection).await?;
-    Ok(())
+    let view = format!("{STAGING}{}", projection.name());
+    connection.run(Statement::new("DELETE FROM positions WHERE view = ?", [view.as_str().into()])).await
 }

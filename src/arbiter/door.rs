@@ -3,17 +3,23 @@
 //! Any instance can answer: a caller waits for the offset of its proposal to come by in the tail
 //! of records and verdicts, whoever judged it.
 
+pub mod seat;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use annals_events::kind::About;
 use annals_events::ledger::Ledger;
 use annals_events::model::Decided;
 use annals_events::names::partition_of;
 use annals_events::proposal::Proposal;
 use annals_events::record::{Hash, Record, View};
 use annals_events::verdict::{Outcome, Place, Verdict};
+use seat::{Callers, Seat};
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{broadcast, oneshot, watch};
+use tokio::time::Instant;
 
 use super::{Listener, Status};
 use crate::journal::{Journal, Located, ProposeError, ReadError};
@@ -65,10 +71,15 @@ pub struct Head {
 pub struct Door {
     journal: Arc<dyn Journal>,
     desks: Vec<Arc<Mutex<Desk>>>,
+    seats: Vec<Arc<Seat>>,
+    callers: Callers,
     feed: broadcast::Sender<Arc<Published>>,
     moved: watch::Sender<u64>,
     metrics: Arc<OnceLock<Arc<Metrics>>>,
 }
+
+/// A verdict, or where it will come.
+type Coming = Result<Verdict, oneshot::Receiver<Verdict>>;
 
 struct Desk {
     waiting: HashMap<u64, oneshot::Sender<Verdict>>,
@@ -86,7 +97,16 @@ impl Door {
             head: Head { partition, seq: None, hash: Hash::default(), models: 0, status: Status::Standby },
         };
         let desks = (0..journal.partitions()).map(|partition| Arc::new(Mutex::new(desk(partition)))).collect();
-        Self { journal, desks, feed: broadcast::channel(FEED_MAX).0, moved: watch::channel(0).0, metrics: Arc::default() }
+        let seats = (0..journal.partitions()).map(|_| Arc::default()).collect();
+        Self {
+            journal,
+            desks,
+            seats,
+            callers: Callers::default(),
+            feed: broadcast::channel(FEED_MAX).0,
+            moved: watch::channel(0).0,
+            metrics: Arc::default(),
+        }
     }
 
     /// The listener that a partition's arbiter must tell.
@@ -103,11 +123,18 @@ impl Door {
 
     /// Where it is counted what happens here, if anybody wants to know.
     #[must_use]
-    pub fn metrics(&self) -> Option<&Arc<Metrics>> {
-        self.metrics.get()
+    pub fn metrics(&self) -> Option<&Metrics> {
+        self.metrics.get().map(Arc::as_ref)
     }
 
-    /// Proposes and waits for the verdict, at most `wait_max`.
+    /// Where the partition's arbiter is to be left while it has nothing to do.
+    #[must_use]
+    pub fn seat(&self, partition: u32) -> Arc<Seat> {
+        Arc::clone(&self.seats[partition as usize])
+    }
+
+    /// Proposes and waits for the verdict, at most `wait_max`; a caller who is alone waits at least
+    /// until the disk has taken its event.
     ///
     /// # Errors
     /// [`ProposeError`]; after `Unknown` the same proposal may be sent again.
@@ -116,10 +143,19 @@ impl Door {
         if let Status::Halted(reason) = &self.desk(partition).head.status {
             return Err(ProposeError::Unavailable(format!("partition {partition} is halted: {reason}")));
         }
-        let src = self.journal.propose(partition, proposal.to_submission()).await?;
-        let verdict = match self.wait_for(partition, src) {
+        let until = Instant::now() + wait_max;
+        let (_caller, calm) = self.callers.enter();
+        let here = if calm && !wait_max.is_zero() { self.submit_here(partition, proposal) } else { None };
+        let (src, verdict) = match here {
+            Some(submitted) => submitted?,
+            None => {
+                let src = self.journal.propose(partition, proposal.to_submission()).await?;
+                (src, self.wait_for(partition, src))
+            }
+        };
+        let verdict = match verdict {
             Ok(verdict) => Some(verdict),
-            Err(coming) => tokio::time::timeout(wait_max, coming).await.ok().and_then(Result::ok),
+            Err(coming) => tokio::time::timeout_at(until, coming).await.ok().and_then(Result::ok),
         };
         if verdict.is_none() {
             self.desk(partition).waiting.remove(&src);
@@ -127,7 +163,23 @@ impl Door {
         Ok(Answer { partition, src, verdict })
     }
 
-    fn wait_for(&self, partition: u32, src: u64) -> Result<Verdict, oneshot::Receiver<Verdict>> {
+    /// Proposes and steps the arbiter, if it has nothing else to do and its journal allows it. Other
+    /// requests go on meanwhile: the runtime gives their tasks to another thread.
+    fn submit_here(&self, partition: u32, proposal: &Proposal) -> Option<Result<(u64, Coming), ProposeError>> {
+        if Handle::try_current().ok()?.runtime_flavor() != RuntimeFlavor::MultiThread {
+            return None; // there is no other thread
+        }
+        let arbiter = self.seats[partition as usize].find()?;
+        let src = match self.journal.propose_and_step(partition, &|| proposal.to_submission())? {
+            Ok(src) => src,
+            Err(error) => return Some(Err(error)),
+        };
+        let coming = self.wait_for(partition, src);
+        tokio::task::block_in_place(|| arbiter.step(self.metrics()));
+        Some(Ok((src, coming)))
+    }
+
+    fn wait_for(&self, partition: u32, src: u64) -> Coming {
         let mut desk = self.desk(partition);
         if let Some(verdict) = desk.recent.iter().rev().find(|v| v.src == src) {
             return Ok(verdict.clone());
@@ -217,8 +269,9 @@ impl Listener for Bell {
             let _ =
                 self.feed.send(Arc::new(Published { partition: self.partition, offset: located.offset, record: located.record.clone() }));
         }
-        // a refusal that mattered is an event too, but its caller waits for the verdict
-        if matches!(decided, Decided::ProposalRefused(_)) {
+        // a refusal that mattered and a partition's own records are events too, and answer nobody:
+        // whoever waits for that offset waits for the verdict
+        if view.kind.about() == About::Engine {
             return;
         }
         let Some(src) = view.src else { return };

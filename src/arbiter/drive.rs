@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use annals_events::ledger::Ledger;
 
-use super::door::Door;
+use super::door::{Door, seat};
 use super::snapshot::{Background, Snapshots};
 use super::{Arbiter, Counts, Status, Step};
 use crate::journal::Journal;
@@ -21,6 +21,8 @@ const IDLE_MAX: Duration = Duration::from_millis(250);
 /// Pause after a trouble; doubles with each in a row.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
+/// How often a halted arbiter looks whether it may go on.
+const HALTED_PACE: Duration = Duration::from_secs(2);
 /// A snapshot is written at least so often, if anything has changed.
 const SNAPSHOT_PACE: Duration = Duration::from_secs(300);
 
@@ -107,7 +109,7 @@ impl Driver {
     fn run(&self) {
         let mut pause = PAUSE_MIN;
         while !self.stopped() {
-            if catch_unwind(AssertUnwindSafe(|| self.live())).is_ok() {
+            if let Ok(Some(())) = catch_unwind(AssertUnwindSafe(|| self.live())) {
                 return;
             }
             let reason = "its arbiter panicked and begins again: this is a bug, see the log";
@@ -117,25 +119,28 @@ impl Driver {
         }
     }
 
-    /// One arbiter's life.
-    fn live(&self) {
+    /// One arbiter's life; `None` if it panicked while a caller stepped it.
+    fn live(&self) -> Option<()> {
+        let seat = self.door.seat(self.partition);
+        drop(seat.take()); // of an earlier life
         let listener = self.door.listener(self.partition);
         let snapshots = Arc::clone(&self.snapshots) as Arc<dyn Snapshots>;
         let mut arbiter = Arbiter::new(Arc::clone(&self.journal), self.partition, listener, snapshots);
         let (mut pause, mut snapshot) = (PAUSE_MIN, Instant::now());
         while !self.stopped() {
             arbiter.want(self.journal.wanted(self.partition));
-            let (commits, began) = (arbiter.counts().commits, Instant::now());
-            let step = arbiter.step();
-            if let (true, Some(metrics)) = (arbiter.counts().commits > commits, self.door.metrics()) {
-                metrics.operations.committed(began.elapsed()); // a commit is a step of its own
-            }
+            let step = seat::step(&mut arbiter, self.door.metrics());
             *self.counts[self.partition as usize].lock().unwrap_or_else(PoisonError::into_inner) = arbiter.counts();
             match step {
                 Step::Worked => pause = PAUSE_MIN,
-                Step::Idle => arbiter.wait(IDLE_MAX),
+                Step::Idle => {
+                    seat.leave(arbiter);
+                    self.journal.wait(self.partition, IDLE_MAX);
+                    arbiter = seat.take()?;
+                }
                 Step::Troubled => self.sleep(&mut pause),
-                Step::Halted => return,
+                // a person's decision comes as a record
+                Step::Halted => self.sleep(&mut HALTED_PACE.clone()),
             }
             if snapshot.elapsed() >= SNAPSHOT_PACE {
                 snapshot = Instant::now();
@@ -143,6 +148,7 @@ impl Driver {
             }
         }
         arbiter.snapshot();
+        Some(())
     }
 
     fn stopped(&self) -> bool {

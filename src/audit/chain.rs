@@ -1,6 +1,6 @@
 //! One partition's records, checked one by one: rule R, and what the engine never breaks.
 
-use annals_events::kind::Kind;
+use annals_events::kind::{About, Kind};
 use annals_events::ledger::{self, Ledger};
 use annals_events::model::Decided;
 use annals_events::names::{Key, partition_of};
@@ -109,6 +109,9 @@ impl Chain {
         if view.seq == 0 || view.kind == Kind::JournalOpened {
             return self.check_opening(view);
         }
+        if view.kind.about() == About::Engine && view.kind != Kind::ProposalRefused {
+            return self.check_control(view);
+        }
         let right = partition_of(view.key, self.partitions);
         if right != self.partition {
             return Err(format!("its key `{}` belongs into partition {right}", view.key));
@@ -125,6 +128,26 @@ impl Chain {
             return Err(format!("it is number {} of its model's events, and {expected} comes next", view.modelseq));
         }
         Ok(())
+    }
+
+    /// What the engine and its operators write about the partition itself.
+    fn check_control(&self, view: &View<'_>) -> Result<(), String> {
+        let key = Key::control(self.partition);
+        if view.key != key.as_str() || view.subject != key.as_str() || view.modelseq != 0 {
+            return Err(format!("it is about `{}`, and this is partition {}", view.subject, self.partition));
+        }
+        let has_src = view.kind == Kind::PartitionProgressed;
+        if view.src.is_some() != has_src || (has_src && view.src <= self.ledger.last_src()) {
+            return Err("it names a proposal that was judged before, or that it cannot be about".into());
+        }
+        let is_true = match Decided::parse(view.kind, view.decided).map_err(|e| e.to_string())? {
+            Decided::PartitionProgressed(d) => view.src == Some(d.src),
+            Decided::PartitionHalted(d) => d.seq < view.seq && (d.seq + 1 < view.seq || d.hash == view.prevhash),
+            Decided::PartitionResumed(d) => self.ledger.halted().is_some_and(|found| (found.seq, found.hash) == (d.seq, d.hash)),
+            Decided::JournalContinued(d) => d.generation == self.ledger.generation() + 1,
+            _ => true,
+        };
+        if is_true { Ok(()) } else { Err("what it says does not fit the records before it".into()) }
     }
 
     fn check_opening(&self, view: &View<'_>) -> Result<(), String> {

@@ -205,6 +205,10 @@ impl Walk<'_> {
             }
             from = chunk.next;
         }
+        if let Some(end) = chain.ledger().unfinished() {
+            let message = format!("an import did not come to its end, which is at seq {end}: empty the journal and import again");
+            return Ok(Some(Finding::new(What::Truncated, partition, Some(chain.next_seq()), message)));
+        }
         let empty = Finding::new(What::Truncated, partition, Some(0), "the partition is empty: not even its opening record is there");
         Ok((chain.next_seq() == 0).then_some(empty))
     }

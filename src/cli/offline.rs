@@ -4,7 +4,9 @@ use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
+use annals_events::time::Timestamp;
 use anyhow::{Context, anyhow};
 use serde_json::json;
 
@@ -15,9 +17,10 @@ use super::replay::copy_lines;
 use super::{Exit, Failure};
 use crate::audit::bundle::{self, Trailer};
 use crate::audit::verify::{self, Report};
+use crate::config::offline::Place;
 use crate::config::{Backup, Export, Verify};
-use crate::journal::Journal;
 use crate::journal::sqlite::{self, SqliteJournal};
+use crate::journal::{self, Journal};
 
 /// Opens the journal of a directory for reading; an engine may run on it.
 ///
@@ -25,6 +28,24 @@ use crate::journal::sqlite::{self, SqliteJournal};
 /// [`Failure`] says what a person has to do.
 pub fn open(dir: &FilePath) -> Result<Arc<dyn Journal>, Failure> {
     Ok(Arc::new(SqliteJournal::open_read_only(dir).map_err(anyhow::Error::from)?))
+}
+
+/// Opens a journal to write what no arbiter decides: in a directory on which no engine runs, or on Kafka.
+///
+/// # Errors
+/// [`Failure`] says what a person has to do.
+pub fn open_to_write(place: &Place) -> Result<Arc<dyn Journal>, Failure> {
+    let kafka = place.on_kafka();
+    if kafka.is_none() {
+        open(&place.data)?; // a directory without a journal must not get one by this
+    }
+    Ok(journal::open::open(&place.data, kafka, false, None).map_err(anyhow::Error::from)?)
+}
+
+/// The time by this machine's clock, RFC 3339.
+pub fn now() -> String {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX)).to_string()
 }
 
 /// Runs `export`.

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::output::Output;
 use super::{Exit, Failure};
-use crate::config::kafka::{Check, Create, Kafka, Topics};
+use crate::config::kafka::{Check, Create, Delete, Kafka, Topics};
 use crate::journal::kafka::connect::Connection;
 use crate::journal::kafka::topics::{self, Shape, TopicsError};
 use crate::journal::open;
@@ -17,6 +17,7 @@ pub fn run(args: &Topics, out: &mut Output) -> Result<Exit, Failure> {
     match args {
         Topics::Create(args) => create(args, out),
         Topics::Check(args) => check(args, out),
+        Topics::Delete(args) => delete(args, out),
     }
 }
 
@@ -24,14 +25,21 @@ fn create(args: &Create, out: &mut Output) -> Result<Exit, Failure> {
     args.check().map_err(Failure::Usage)?;
     let connection = connection(&args.kafka)?;
     let shape = Shape { partitions: args.partitions, replication: args.replication_factor, in_sync: args.min_insync_replicas };
-    let made = runtime()?.block_on(topics::create(&connection, shape)).map_err(failure)?;
+    let runtime = runtime()?;
+    let made = if args.for_import {
+        runtime.block_on(topics::make(&connection, shape))
+    } else {
+        runtime.block_on(topics::create(&connection, shape))
+    };
+    let made = made.map_err(failure)?;
     if args.json {
         out.json(&json!({"made": made, "partitions": args.partitions}))?;
     } else {
         made.iter().try_for_each(|name| out.line(&format!("{name}: made")))?;
         out.line(&format!(
-            "{}: open, with {} partitions",
+            "{}: {}, with {} partitions",
             connection.topic(crate::journal::kafka::connect::Topic::Journal),
+            if args.for_import { "to be filled by `annals import`" } else { "open" },
             args.partitions
         ))?;
     }
@@ -50,6 +58,13 @@ fn check(args: &Check, out: &mut Output) -> Result<Exit, Failure> {
         out.line(&format!("{}: {}: {}", finding.subject, finding.problem, finding.remedy))?;
     }
     Ok(if found.is_empty() { Exit::Done } else { Exit::No })
+}
+
+fn delete(args: &Delete, out: &mut Output) -> Result<Exit, Failure> {
+    args.kafka.check().map_err(Failure::Usage)?;
+    let gone = runtime()?.block_on(topics::delete(&connection(&args.kafka)?)).map_err(failure)?;
+    gone.iter().try_for_each(|name| out.line(&format!("{name}: deleted")))?;
+    Ok(Exit::Done)
 }
 
 fn connection(kafka: &Kafka) -> Result<Connection, Failure> {

@@ -47,6 +47,8 @@ pub enum Topics {
     Create(Create),
     /// Say what is wrong with them, and with the brokers
     Check(Check),
+    /// Delete them all, and with them the history
+    Delete(Delete),
 }
 
 /// New topics.
@@ -64,6 +66,9 @@ pub struct Create {
     /// Replicas that must have a message before it counts
     #[arg(long, default_value_t = 2, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=9))]
     pub min_insync_replicas: u32,
+    /// Leave them empty, for `annals import`
+    #[arg(long)]
+    pub for_import: bool,
     /// Print JSON, for programs
     #[arg(long)]
     pub json: bool,
@@ -78,6 +83,17 @@ pub struct Check {
     /// Print JSON, for programs
     #[arg(long)]
     pub json: bool,
+}
+
+/// Topics that nobody needs any more.
+#[derive(Clone, Debug, Args)]
+pub struct Delete {
+    /// Where.
+    #[command(flatten)]
+    pub kafka: Kafka,
+    /// Really
+    #[arg(long, required = true)]
+    pub yes: bool,
 }
 
 impl Kafka {

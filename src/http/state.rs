@@ -58,6 +58,9 @@ pub struct Readiness {
     pub ready: bool,
     /// What is not as it should be.
     pub reasons: Vec<String>,
+    /// What is amiss and keeps nobody from proposing, such as a schema registry that is away.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// Tells that the process is alive.
@@ -75,13 +78,15 @@ pub async fn readyz(State(app): State<App>) -> Response {
     let mut reasons: Vec<_> = app.door.heads().iter().filter_map(not_ready).collect();
     match &*app.viewing.borrow() {
         Viewing::Opening => reasons.push("the views are not open yet".into()),
+        Viewing::Waiting(reason) => reasons.push(format!("the views wait: {reason}")),
         Viewing::Failed(reason) => reasons.push(format!("the views cannot be opened: {reason}")),
         Viewing::Open(runner) => {
             reasons.extend(runner.progress().into_iter().filter_map(|view| Some(format!("the view `{}`: {}", view.name, view.trouble?))))
         }
     }
+    let notes = app.door.journal().schemas().and_then(|status| status.trouble()).into_iter().collect();
     let ready = reasons.is_empty();
-    let mut response = super::json(&Readiness { ready, reasons });
+    let mut response = super::json(&Readiness { ready, reasons, notes });
     if !ready {
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
     }
@@ -100,11 +105,7 @@ fn not_ready(head: &Head) -> Option<String> {
 
 /// Lists the partitions: what their arbiters do, and where they are.
 #[utoipa::path(get, path = "/v1/partitions", tag = "state", responses((status = 200, description = "one per partition", body = Partitions)))]
-pub async fn partitions(State(app): State<App>) -> Result<Response, Problem> {
-    super::blocking(move || list(&app)).await // it may ask brokers
-}
-
-fn list(app: &App) -> Response {
+pub async fn partitions(State(app): State<App>) -> Response {
     let journal = app.door.journal();
     let facts = journal.facts();
     let partition = |head: Head| Partition {

@@ -12,8 +12,10 @@
 mod claim;
 mod codec;
 pub mod connect;
+mod ends;
 mod history;
 mod owners;
+pub mod registry;
 mod tail;
 #[cfg(test)]
 mod tests;
@@ -21,8 +23,8 @@ pub mod topics;
 mod verdicts;
 mod watch;
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
+use std::time::Duration;
 
 use annals_events::submission::Submission;
 use annals_events::time::Timestamp;
@@ -33,21 +35,18 @@ use rdkafka::types::RDKafkaErrorCode;
 
 use claim::KafkaClaim;
 use connect::{ASK_MAX, Connection, Topic, number};
+use ends::Ends;
 use history::History;
 use owners::Owners;
 use tail::{Lane, Tail};
 use verdicts::Index;
 use watch::Watch;
 
-use super::facts::Facts;
+use super::facts::{self, Facts};
 use super::{Chunk, Claim, ClaimError, Journal, Located, ProposeError, Proposed, Queued, ReadError};
 
 /// Verdicts of each partition that a start reads back, so that callers who come back find them.
 const VERDICTS_BACK: u64 = 1_000;
-/// Clocks of a broker and of this machine may differ by so much without harm to `settled_until`.
-const SKEW_MAX: Duration = Duration::from_secs(1);
-/// How long an answer about the proposals' end may be used again.
-const ENDS_FOR: Duration = Duration::from_millis(500);
 
 /// Why the journal cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -90,11 +89,11 @@ pub struct KafkaJournal {
     proposals: String,
     proposer: FutureProducer,
     history: Arc<History>,
-    tail: Tail,
+    tail: Arc<Tail>,
     index: Arc<Index>,
     owners: Option<Owners>,
     watch: Watch,
-    ends: Mutex<Vec<(Instant, Timestamp)>>,
+    ends: Ends,
 }
 
 impl KafkaJournal {
@@ -107,10 +106,25 @@ impl KafkaJournal {
         let partitions = partitions(&connection)?;
         let history = Arc::new(History::new(connection.clone()));
         let id = identify(&connection, &history)?;
+        Self::join(connection, history, id, partitions, arbitrate)
+    }
+
+    /// Opens topics that hold nothing yet, to be filled: who fills them checks that.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open_unopened(connection: Connection) -> Result<Self, OpenError> {
+        let partitions = partitions(&connection)?;
+        let history = Arc::new(History::new(connection.clone()));
+        let id = format!("{} (not opened)", connection.prefix());
+        Self::join(connection, history, id, partitions, false)
+    }
+
+    fn join(connection: Connection, history: Arc<History>, id: String, partitions: u32, arbitrate: bool) -> Result<Self, OpenError> {
         let index = Arc::new(Index::default());
-        let tail = Tail::start(&connection, partitions, Arc::clone(&index))?;
-        let owners = arbitrate.then(|| Owners::join(&connection, partitions)).transpose()?;
-        let now = Instant::now();
+        let tail = Arc::new(Tail::start(&connection, partitions, Arc::clone(&index))?);
+        let owners = arbitrate.then(|| Owners::join(&connection, partitions, Arc::clone(&tail))).transpose()?;
+        let ends = Ends::start(partitions, Arc::clone(&tail), Arc::clone(&history))?;
         let watch = Watch::start(&connection, &history, tail.shelves())?;
         let journal = Self {
             id,
@@ -122,7 +136,7 @@ impl KafkaJournal {
             index,
             owners,
             watch,
-            ends: Mutex::new(vec![(now.checked_sub(ENDS_FOR).unwrap_or(now), Timestamp::default()); partitions as usize]),
+            ends,
             connection,
         };
         journal.read_verdicts_back()?;
@@ -157,19 +171,6 @@ impl KafkaJournal {
             Some(damage) => Err(ReadError::Corrupt(damage.clone())),
             None => Ok(look(&lane)),
         }
-    }
-
-    /// When all that this partition was asked is judged: asks the broker whether there is more.
-    fn ask_settled(&self, partition: u32) -> Option<Timestamp> {
-        if self.watch.is_away() {
-            return None; // somebody who asks how things are must not wait for brokers that do not answer
-        }
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.checked_sub(SKEW_MAX)?;
-        let (low, end) = self.history.range(Topic::Proposals, partition).ok()?;
-        let judged = self.tail.shelf(partition).lane().judged.map_or(0, |src| src + 1);
-        // behind the last proposal there may be a marker of its producer's transaction
-        let all = end <= low || judged >= end || self.proposals(partition, judged, 1).ok()?.is_empty();
-        all.then(|| Timestamp(i64::try_from(now.as_millis()).unwrap_or(i64::MAX)))
     }
 }
 
@@ -211,6 +212,10 @@ impl Journal for KafkaJournal {
 
     fn partitions(&self) -> u32 {
         self.partitions
+    }
+
+    fn schemas(&self) -> Option<registry::Status> {
+        self.connection.schemas()
     }
 
     fn propose(&self, partition: u32, submission: Submission) -> Proposed<'_> {
@@ -302,14 +307,8 @@ impl Journal for KafkaJournal {
     }
 
     fn settled_until(&self, partition: u32) -> Timestamp {
-        let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
-        let (asked, settled) = &mut ends[partition as usize];
-        if asked.elapsed() >= ENDS_FOR {
-            *asked = Instant::now();
-            let recorded = self.tail.shelf(partition).lane().recorded;
-            *settled = (*settled).max(recorded).max(self.ask_settled(partition).unwrap_or_default());
-        }
-        *settled
+        let recorded = self.tail.shelf(partition).lane().recorded;
+        recorded.max(self.ends.settled_until(partition))
     }
 
     fn wanted(&self, partition: u32) -> bool {
@@ -344,7 +343,8 @@ impl Journal for KafkaJournal {
     }
 
     fn facts(&self) -> Option<Facts> {
-        Some(self.watch.facts())
+        let registry = self.schemas().map(|status| facts::Registry { state: status.state.as_str(), detail: status.to_string() });
+        Some(Facts { registry, ..self.watch.facts() })
     }
 
     fn wait(&self, partition: u32, idle_max: Duration) {

@@ -3,10 +3,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::Journal;
+use annals_events::kind::Kind;
+
 use super::kafka::KafkaJournal;
 use super::kafka::connect::{Connection, SettingsError};
+use super::kafka::registry::Registry;
 use super::sqlite::SqliteJournal;
+use super::{Journal, Located, ReadError};
 use crate::config::kafka::Kafka;
 
 /// Why there is no journal.
@@ -18,6 +21,18 @@ pub enum OpenError {
     /// The one on Kafka cannot be opened.
     #[error(transparent)]
     Kafka(#[from] super::kafka::OpenError),
+    /// An import broke off.
+    #[error(
+        "an import into this journal did not come to its end in partition {partition}: it is not served; make new topics \
+         (`annals topics create --for-import`, another --kafka-prefix) and import again"
+    )]
+    Unfinished {
+        /// The first partition in which something is missing.
+        partition: u32,
+    },
+    /// It cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
     /// What was configured makes no connection.
     #[error(transparent)]
     Settings(#[from] SettingsError),
@@ -31,13 +46,42 @@ pub fn connection(kafka: &Kafka) -> Result<Connection, SettingsError> {
     Connection::new(&kafka.bootstrap, &kafka.prefix, kafka.properties.as_deref())
 }
 
+/// Opens topics that hold nothing yet, to be filled by an import.
+///
+/// # Errors
+/// [`OpenError`].
+pub fn open_unopened(kafka: &Kafka) -> Result<Arc<dyn Journal>, OpenError> {
+    Ok(Arc::new(KafkaJournal::open_unopened(connection(kafka)?)?))
+}
+
 /// Opens the journal to run on it; blocks while it looks. `arbitrate`: this instance shall judge.
+/// `schemas`: where the schemas of its records are registered.
 ///
 /// # Errors
 /// [`OpenError`] says what a person has to do.
-pub fn open(dir: &Path, kafka: Option<&Kafka>, arbitrate: bool) -> Result<Arc<dyn Journal>, OpenError> {
-    Ok(match kafka {
-        Some(kafka) => Arc::new(KafkaJournal::open(connection(kafka)?, arbitrate)?),
-        None => Arc::new(SqliteJournal::open(dir)?),
-    })
+pub fn open(dir: &Path, kafka: Option<&Kafka>, arbitrate: bool, schemas: Option<Arc<Registry>>) -> Result<Arc<dyn Journal>, OpenError> {
+    let Some(kafka) = kafka else { return Ok(Arc::new(SqliteJournal::open(dir)?)) };
+    let mut connection = connection(kafka)?;
+    if let Some(schemas) = schemas {
+        connection = connection.with_schemas(schemas);
+    }
+    let journal = KafkaJournal::open(connection, arbitrate)?;
+    refuse_unfinished(&journal)?;
+    Ok(Arc::new(journal))
+}
+
+/// An import writes its last record in front of all others, too (`audit::import` says why): a journal
+/// that begins so and does not reach that place is not to be served, not even for reading.
+fn refuse_unfinished(journal: &dyn Journal) -> Result<(), OpenError> {
+    let place = |located: Option<&Located>| located.and_then(|l| l.record.view().ok().map(|view| (view.kind, view.seq)));
+    for partition in 0..journal.partitions() {
+        let first = journal.records(partition, 0, 1)?;
+        let Some((Kind::JournalContinued, announced)) = place(first.items.first()) else { continue };
+        let last = journal.records(partition, journal.end(partition)?.saturating_sub(1), 1)?;
+        let is_there = last.items.first().map(|l| l.offset) != first.items.first().map(|l| l.offset);
+        if !is_there || place(last.items.first()).is_none_or(|(_, seq)| seq < announced) {
+            return Err(OpenError::Unfinished { partition });
+        }
+    }
+    Ok(())
 }

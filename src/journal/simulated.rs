@@ -28,6 +28,8 @@ use dice::Dice;
 use faults::Faults;
 use log::{Fate, Partition, State};
 
+/// Longest gap in the proposals' offsets.
+const GAP_MAX: u64 = 800;
 /// 2026-01-01T00:00:00Z.
 const EPOCH: i64 = 1_767_225_600_000;
 
@@ -82,10 +84,13 @@ impl Simulated {
         let jump = if state.dice.chance(chance) { -500 } else { i64::try_from(state.dice.below(4)).unwrap_or(0) };
         state.now += jump;
         let now = Timestamp(state.now);
-        let proposals = &mut state.partitions[partition as usize].proposals;
-        let at = proposals.last().map_or(now, |last| last.at.max(now));
-        let src = proposals.len() as u64;
-        proposals.push(Queued { src, at, submission });
+        let chance = state.faults.gaps;
+        let gap = if state.dice.chance(chance) { state.dice.roll() % GAP_MAX } else { 0 };
+        let p = &mut state.partitions[partition as usize];
+        let at = p.proposals.last().map_or(now, |last| last.at.max(now));
+        let src = p.next_src + gap;
+        p.next_src = src + 1;
+        p.proposals.push(Queued { src, at, submission });
         state.note(|| format!("proposal {partition}:{src} is stored"));
         if fault.is_some() { Err(ProposeError::Unknown("simulated, stored".into())) } else { Ok(src) }
     }
@@ -170,7 +175,7 @@ impl Journal for Simulated {
         state.reachable("reading proposals")?;
         let max = state.shortened(1, max);
         let proposals = &state.partitions[partition as usize].proposals;
-        Ok(proposals.iter().skip(usize::try_from(from).unwrap_or(usize::MAX)).take(max).cloned().collect())
+        Ok(proposals.iter().filter(|q| q.src >= from).take(max).cloned().collect())
     }
 
     fn records(&self, partition: u32, from: u64, max: usize) -> Result<Chunk<Located>, ReadError> {
@@ -222,6 +227,16 @@ impl Journal for Simulated {
         let p = &state.partitions[partition as usize];
         let waits = |q: &&Queued| !p.verdicts.shows(&p.transactions, |v| v.src == q.src);
         p.proposals.iter().find(waits).map_or(Timestamp(state.now), |q| q.at)
+    }
+
+    fn check_resume(&self, partition: u32, from: u64) -> Result<(), ReadError> {
+        let mut state = self.state();
+        state.reachable("asking where the proposals begin")?;
+        let first = state.partitions[partition as usize].first_src;
+        if from >= first {
+            return Ok(());
+        }
+        Err(ReadError::Gap(format!("the proposals from offset {from} to {} are gone", first - 1)))
     }
 
     fn wait(&self, _partition: u32, _idle_max: Duration) {
@@ -320,6 +335,14 @@ impl Claim for Producer {
 
 fn sources(verdicts: &[Verdict]) -> String {
     format!("src {:?}", verdicts.iter().map(|v| v.src).collect::<Vec<_>>())
+}
+
+/// Proposals are dropped because they are old.
+fn forget(journal: &Simulated, partition: u32, before: u64) {
+    let mut state = journal.state();
+    let p = &mut state.partitions[partition as usize];
+    p.proposals.retain(|q| q.src >= before);
+    p.first_src = before;
 }
 
 /// A record that somebody else puts into the journal, past every claim.

@@ -18,6 +18,7 @@ mod reader;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod unopened;
 mod writer;
 
 use std::fs::File;
@@ -25,6 +26,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use annals_events::model::Decided;
 use annals_events::record::Record;
 use annals_events::submission::Submission;
 use annals_events::time::Timestamp;
@@ -35,6 +37,7 @@ pub use home::{FILE, OpenError};
 use keeper::Keeper;
 use queue::Queue;
 use reader::{Reader, name_of};
+pub use unopened::Unopened;
 use writer::{RecordRow, Rows, VerdictRow, Writer};
 
 use super::{AppendError, Batch, Chunk, Claim, ClaimError, Journal, Located, PARTITIONS, ProposeError, Proposed, Queued, ReadError};
@@ -51,7 +54,8 @@ pub struct SqliteJournal {
 
 /// What only the one process has that may write. The lock goes last.
 struct Engine {
-    _keeper: Keeper,
+    /// Not while it is being filled.
+    _keeper: Option<Keeper>,
     writer: Arc<Writer>,
     queues: Arc<Vec<Queue>>,
     _lock: File,
@@ -80,7 +84,7 @@ impl SqliteJournal {
         let queues = Arc::new(queues.map_err(|e| OpenError::Damaged { dir: dir.to_owned(), what: e.to_string() })?);
         let keeper =
             Keeper::start(&file, Arc::clone(&writer), meta.partitions).map_err(|source| OpenError::Io { path: dir.to_owned(), source })?;
-        let engine = Engine { writer, queues, _keeper: keeper, _lock: lock };
+        let engine = Engine { writer, queues, _keeper: Some(keeper), _lock: lock };
         Ok(Self { dir: dir.to_owned(), id: meta.id, partitions: meta.partitions, reader, engine: Some(engine) })
     }
 
@@ -118,10 +122,17 @@ fn waiting_behind(reader: &Reader, p: u32) -> Result<Queue, ReadError> {
 /// The offset behind the last proposal that has its verdict, a stored one or a record, and the time
 /// of the last record.
 fn judged_end(reader: &Reader, p: u32) -> Result<(u64, Timestamp), ReadError> {
-    let last = reader.records(p, reader.end(p)?.saturating_sub(1), 1)?;
-    let view = last.items.first().and_then(|last| last.record.view().ok());
-    let (behind, recorded) = view.map_or((0, Timestamp::default()), |view| (view.src.map_or(0, |src| src + 1), view.recorded));
-    Ok((reader.verdicts_end(p)?.max(behind), recorded))
+    let (mut behind, mut recorded) = (None, None);
+    let mut end = reader.end(p)?;
+    // most records name their proposal; a few at the end may be about the partition itself
+    while behind.is_none() && end > 0 {
+        end -= 1;
+        let last = reader.records(p, end, 1)?;
+        let Some(view) = last.items.first().and_then(|last| last.record.view().ok()) else { break };
+        recorded = recorded.or(Some(view.recorded));
+        behind = Decided::parse(view.kind, view.decided).ok().and_then(|decided| decided.next_src(view.src));
+    }
+    Ok((reader.verdicts_end(p)?.max(behind.unwrap_or(0)), recorded.unwrap_or_default()))
 }
 
 impl Journal for SqliteJournal {
@@ -139,6 +150,10 @@ impl Journal for SqliteJournal {
             None => Err(ProposeError::Unavailable(self.read_only())),
         };
         Box::pin(std::future::ready(result))
+    }
+
+    fn propose_and_step(&self, partition: u32, submission: &dyn Fn() -> Submission) -> Option<Result<u64, ProposeError>> {
+        self.engine.as_ref().map(|engine| engine.queues[partition as usize].push_quietly(submission()))
     }
 
     fn claim(&self, partition: u32) -> Result<Box<dyn Claim>, ClaimError> {
@@ -161,7 +176,7 @@ impl Journal for SqliteJournal {
         self.reader.records(partition, from, max)
     }
 
-    /// Where somebody else has written, there is no end to go on from: the arbiter halts when it asks.
+    /// Where somebody else has written verdicts, there is no end to go on from: the arbiter halts when it asks.
     fn end(&self, partition: u32) -> Result<u64, ReadError> {
         if let Some(found) = self.engine.as_ref().and_then(|engine| engine.writer.intruder(partition)) {
             return Err(ReadError::Corrupt(found));
@@ -169,7 +184,11 @@ impl Journal for SqliteJournal {
         self.reader.end(partition)
     }
 
+    /// The arbiter asks after each batch, and there are only verdicts on what was not accepted.
     fn verdicts(&self, partition: u32, from: u64, max: usize) -> Result<Chunk<Verdict>, ReadError> {
+        if self.engine.as_ref().is_some_and(|engine| !engine.writer.has_told(partition, from)) {
+            return Ok(Chunk { items: Vec::new(), next: from });
+        }
         self.reader.verdicts(partition, from, max)
     }
 

@@ -74,6 +74,8 @@ macro_rules! suite {
                 a_takeover_judges_what_was_left
                 an_emptied_partition_halts
                 a_forged_record_halts
+                a_halt_outlives_a_restart_until_a_person_accepts_the_record
+                a_decision_about_what_is_not_so_is_refused
                 a_large_backlog_is_judged_in_order
             }
         }

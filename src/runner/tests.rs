@@ -28,7 +28,7 @@ impl Engine {
         let arbiters = Arbiters::start(&journal, &door, Arc::new(Directory::open(&dir.join("snapshots")).unwrap())).unwrap();
         let (stop, stopping) = watch::channel(false);
         let views = Views::open(dir, journal.id()).await.unwrap();
-        Self { runner: Runner::start(views, door.clone(), stopping), door, stop, arbiters }
+        Self { runner: Runner::start(views, door.clone(), true, stopping), door, stop, arbiters }
     }
 
     /// Creates a model, and says where its event is.

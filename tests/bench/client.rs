@@ -19,12 +19,22 @@ pub struct Engine {
 impl Engine {
     /// Starts the release build on a directory and waits until its port is open.
     pub fn start(data: &Path) -> Self {
+        Self::spawn(data, &[], Stdio::null())
+    }
+
+    /// As [`Engine::start`], with more arguments; it must not say much, since nobody may be reading.
+    pub fn start_with(data: &Path, extra: &[&str]) -> Self {
+        Self::spawn(data, extra, Stdio::piped())
+    }
+
+    fn spawn(data: &Path, extra: &[&str], stderr: Stdio) -> Self {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let address = format!("127.0.0.1:{port}");
         let started = Instant::now();
         let process = Command::new(env!("CARGO_BIN_EXE_annals"))
             .args(["serve", "--data", data.to_str().unwrap(), "--listen", &address])
-            .stderr(Stdio::null())
+            .args(extra)
+            .stderr(stderr)
             .spawn()
             .unwrap();
         let deadline = Instant::now() + Duration::from_secs(120);
@@ -50,6 +60,32 @@ impl Engine {
             assert!(Instant::now() < deadline, "the views do not catch up: {views}");
             std::thread::sleep(Duration::from_millis(200));
         }
+    }
+
+    /// Waits until every partition is folded.
+    pub fn wait_for_fold(&self) {
+        let deadline = Instant::now() + Duration::from_secs(300);
+        loop {
+            let found: serde_json::Value =
+                ureq::get(format!("http://{}/v1/partitions", self.address)).call().unwrap().into_body().read_json().unwrap();
+            let partitions = found["partitions"].as_array().unwrap();
+            if partitions.iter().all(|p| p["seq"].as_u64().is_some_and(|seq| seq >= 1_000_000)) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "the journal is not folded: {found}");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    /// What it says on standard error, from now on; once.
+    pub fn log(&mut self) -> std::process::ChildStderr {
+        self.process.stderr.take().unwrap()
+    }
+
+    /// kill -9.
+    pub fn kill(mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
     }
 
     /// Resident memory in bytes.
@@ -104,13 +140,22 @@ impl Client {
 
     /// Publishes measurements of several models in one request and returns the status.
     pub fn publish_batch(&mut self, subjects: impl Iterator<Item = String>) -> u16 {
+        self.batch("model.measured", MEASURED, subjects)
+    }
+
+    /// Creates several models in one request and returns the status.
+    pub fn create_batch(&mut self, subjects: impl Iterator<Item = String>) -> u16 {
+        self.batch("model.created", "{}", subjects)
+    }
+
+    fn batch(&mut self, kind: &str, data: &str, subjects: impl Iterator<Item = String>) -> u16 {
         let mut body = String::from("[");
         for subject in subjects {
             self.sent += 1;
             let comma = if body.len() > 1 { "," } else { "" };
             write!(
                 body,
-                r#"{comma}{{"specversion":"1.0","id":"{}","source":"/bench/{}","type":"dev.annals.model.measured.v1","subject":"{subject}","data":{MEASURED}}}"#,
+                r#"{comma}{{"specversion":"1.0","id":"{}","source":"/bench/{}","type":"dev.annals.{kind}.v1","subject":"{subject}","data":{data}}}"#,
                 self.sent, self.source
             )
             .unwrap();

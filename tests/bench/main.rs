@@ -5,6 +5,7 @@ mod accept;
 mod client;
 mod fold;
 mod journal;
+mod kafka;
 mod scale;
 mod sqlite;
 
@@ -37,6 +38,9 @@ pub fn quantile(sorted: &[Duration], q: f64) -> f64 {
 fn main() {
     let asked: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
     let wanted = |name: &str| asked.is_empty() || asked.iter().any(|a| a == name);
+    if asked.iter().any(|a| a == "kafka") {
+        return kafka::run();
+    }
     if wanted("accept") {
         accept::run();
     }

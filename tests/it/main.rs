@@ -1,11 +1,21 @@
 //! Behaviour of the real program: one binary, each test with an engine and a directory of its own.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod asyncapi;
 mod bad_days;
 mod bad_input;
+mod clients;
+mod cluster;
 mod command_line;
+mod compose;
+mod control;
 mod crash;
+mod forwarder;
+mod kafka;
 mod life;
+mod operations;
+mod schema_registry;
+mod services;
 mod stage;
 mod stream;
 mod surface;

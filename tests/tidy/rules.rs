@@ -208,7 +208,10 @@ const EDGES: [(&str, &[&str]); 10] = [
     ("main", &["cli"]),
     // Commands that work on a directory without a server need the journal itself and the views'
     // source; a replay has the door's form of an event, its filters and its times.
-    ("cli", &["serve", "audit", "journal", "runner", "http::cloudevent", "http::filter", "http::position", "http::problem"]),
+    (
+        "cli",
+        &["serve", "audit", "arbiter::resume", "journal", "runner", "http::cloudevent", "http::filter", "http::position", "http::problem"],
+    ),
     // The runner knows how far each view is, which every read waits for.
     ("http", &["arbiter::door", "arbiter::Status", "arbiter::drive::AllCounts", "journal", "runner", "audit"]),
     ("arbiter", &["journal"]),

@@ -46,6 +46,40 @@ fn data_is_kept_byte_for_byte_in_both_modes() {
     }
 }
 
+/// As Confluent's serializers write a value: `0x00`, the schema's id, then the JSON.
+fn framed(submission: Submission) -> Submission {
+    Submission { value: [&[0, 0, 0, 1, 7], &submission.value[..]].concat(), ..submission }
+}
+
+#[test]
+fn a_schema_registrys_prefix_is_passed_over_in_both_modes() {
+    for plain in [binary(DATA), structured(&format!("\"data\": {DATA}"))] {
+        let (with, without) = (Proposal::read(&framed(plain.clone())).unwrap(), Proposal::read(&plain).unwrap());
+        assert_eq!(with.data, DATA);
+        assert_eq!(with.content_digest(), without.content_digest());
+        assert_eq!(with, without);
+    }
+}
+
+#[test]
+fn what_only_looks_like_a_prefix_is_refused() {
+    refused(&framed(binary("")), Code::Malformed, "not proper JSON");
+    refused(&Submission { value: vec![0, 0, 0, 1], ..binary("") }, Code::Malformed, "not proper JSON");
+    refused(&framed(framed(binary(DATA))), Code::Malformed, "not proper JSON");
+    // the framing with a GUID belongs into a header, where it is not read
+    refused(&Submission { value: [&[1; 17], DATA.as_bytes()].concat(), ..binary("") }, Code::Malformed, "not proper JSON");
+}
+
+#[test]
+fn the_limit_is_for_the_data_without_the_prefix() {
+    let fill = |bytes: usize| {
+        let frame = r#"{"artifact":{"uri":"x"},"labels":{}}"#.len();
+        format!(r#"{{"artifact":{{"uri":"x"}},"labels":{{}}{}}}"#, " ".repeat(bytes - frame))
+    };
+    assert_eq!(Proposal::read(&framed(binary(&fill(VALUE_BYTES_MAX)))).unwrap().data.len(), VALUE_BYTES_MAX);
+    refused(&framed(binary(&fill(VALUE_BYTES_MAX + 1))), Code::TooLarge, "262145 bytes");
+}
+
 #[test]
 fn both_modes_of_one_event_are_one_proposal() {
     let one = Proposal::read(&structured(&format!(r#""expectedseq":3,"modelexists":true,"zone":null,"traceid":"t","data":{DATA}"#)));
@@ -147,7 +181,7 @@ fn only_our_types_and_of_those_only_the_producers() {
     for bad in ["dev.annals.version.registered.v2", "registered", "com.example.x"] {
         refused(&with("ce_type", Some(bad.as_bytes())), Code::UnknownType, "not an event type");
     }
-    for kind in [Kind::ProposalRefused, Kind::JournalOpened] {
+    for kind in Kind::ALL.iter().filter(|kind| kind.about() == crate::kind::About::Engine) {
         refused(&with("ce_type", Some(kind.name().as_bytes())), Code::UnknownType, "by the engine only");
     }
 }

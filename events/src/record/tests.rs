@@ -83,6 +83,9 @@ fn a_frame_in_another_form_is_not_ours() {
     corrupt(&raw(&[MAGIC.as_bytes(), b"k", b"ce_b", b"1", b"ce_a", b"1", b"v"]), "out of order");
     corrupt(&raw(&[MAGIC.as_bytes(), b"k", b"ce_a", b"1", b"ce_a", b"2", b"v"]), "comes twice");
     corrupt(&raw(&[MAGIC.as_bytes(), b"k", b"ce_a", b"\xff", b"v"]), "not UTF-8");
+    let spoilt = with("ce_specversion", Some("%%%")).frame().to_vec();
+    let at = spoilt.windows(3).position(|w| w == b"%%%").unwrap();
+    corrupt(&Record::from_frame([&spoilt[..at], b"\x80%%", &spoilt[at + 3..]].concat().into()), "not UTF-8");
     // the length 0xc3 and the byte behind it would be one character of UTF-8 together
     let mut long = vec![0xa9];
     long.resize(0xc3, b'x');

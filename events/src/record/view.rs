@@ -60,13 +60,15 @@ impl<'a> View<'a> {
         let rules = h.take(b"ce_rules")?;
         let seq = h.take(b"ce_seq")?;
         let source = h.take(b"ce_source")?;
-        let _ = h.take(b"ce_specversion")?; // always there, and nothing hangs on it
+        let specversion = h.take(b"ce_specversion")?;
         let src = h.take(b"ce_src")?;
         let subject = h.take(b"ce_subject")?;
         let time = h.take(b"ce_time")?;
         let kind = h.take(b"ce_type")?;
         let value = h.value()?;
         let text = Text::before(value, frame);
+        // nothing hangs on it, but `headers` ends at what is no text
+        specversion.map(|version| text.part(version)).transpose()?;
         let (data, decided) = split_value(std::str::from_utf8(value).map_err(not_text)?)?;
         Ok(Self {
             frame,

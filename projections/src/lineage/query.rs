@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::{Map, Value};
-use sqlx::{AssertSqlSafe, Row};
 
 use super::{LABEL, version_node};
 use crate::as_of::AsOf;
+use crate::database::{Row, Statement};
 use crate::error::Error;
+use crate::table::Cell;
 use crate::views::Views;
 
 /// Most nodes in one direction; a lineage that has more says so.
@@ -74,20 +75,18 @@ impl Views {
     /// The edges that are reached from a node by following them in one direction.
     async fn edges(&self, start: &str, from: &str, to: &str, as_of: &AsOf) -> Result<Vec<Edge>, Error> {
         let seen = as_of.seen("e");
+        // each row of a recursion is made when it is asked for, so the limit ends it
         let sql = format!(
-            "WITH RECURSIVE reached(node) AS (SELECT $1 UNION SELECT e.{to} FROM reached r JOIN lineage_edges e ON e.{from} = r.node \
-             WHERE {seen} LIMIT {}) \
-             SELECT DISTINCT e.source, e.target, e.relation FROM reached r JOIN lineage_edges e ON e.{from} = r.node WHERE {seen} LIMIT {}",
-            NODES_MAX + 1,
-            NODES_MAX + 1,
+            "WITH RECURSIVE reached(node) AS (SELECT s.{from} FROM lineage_edges s WHERE s.{from} = ? \
+             UNION SELECT e.{to} FROM reached r JOIN lineage_edges e ON e.{from} = r.node WHERE {seen}), \
+             near AS (SELECT node FROM reached LIMIT {most}) \
+             SELECT DISTINCT e.source, e.target, e.relation FROM near r JOIN lineage_edges e ON e.{from} = r.node WHERE {seen} LIMIT {most}",
+            most = NODES_MAX + 1,
         );
         let mut reader = self.reader().await?;
-        let query = sqlx::query(AssertSqlSafe(sql)).bind(start.to_owned()).persistent(*as_of == AsOf::Now);
-        let rows = query.fetch_all(&mut *reader).await.map_err(|e| self.database(e))?;
-        let edge = |row: &sqlx::sqlite::SqliteRow| {
-            Ok(Edge { source: row.try_get("source")?, target: row.try_get("target")?, relation: row.try_get("relation")? })
-        };
-        rows.iter().map(edge).collect::<Result<_, sqlx::Error>>().map_err(|e| self.database(e))
+        let rows = reader.rows(Statement::new(sql, [start.into()]).kept(*as_of == AsOf::Now)).await;
+        let edge = |row: &Row| Ok(Edge { source: row.text("source")?, target: row.text("target")?, relation: row.text("relation")? });
+        rows.and_then(|rows| rows.iter().map(edge).collect()).map_err(|e| self.fault(e))
     }
 
     /// What was said of these nodes. One that nobody spoke of (a parent elsewhere) has its id only.
@@ -105,12 +104,9 @@ impl Views {
                 as_of.seen("n"),
                 as_of.seen("m"),
             );
-            let mut query = sqlx::query(AssertSqlSafe(sql)).persistent(false);
-            for id in some {
-                query = query.bind((*id).to_owned());
-            }
-            for row in query.fetch_all(&mut *reader).await.map_err(|e| self.database(e))? {
-                let part = |name| row.try_get::<String, _>(name).map_err(|e| self.database(e));
+            let ids: Vec<Cell> = some.iter().map(|id| (*id).into()).collect();
+            for row in reader.rows(Statement::new(sql, ids).kept(false)).await.map_err(|e| self.fault(e))? {
+                let part = |name| row.text(name).map_err(|e| self.fault(e));
                 let (id, kind) = (part("node")?, part("kind")?);
                 let said: Map<String, Value> = serde_json::from_str(&part("doc")?).unwrap_or_default();
                 nodes.entry(id.clone()).or_insert(Node { id, kind, about: Map::new() }).about.extend(said);

@@ -1,14 +1,13 @@
 //! Whether a live view is what the journal says: a rebuilt one beside it, compared row by row.
 
 use serde::Serialize;
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
-use sqlx::{AssertSqlSafe, Column, Row};
 
 use super::{Mark, Source};
+use crate::database::{Connection, Row, Statement};
 use crate::error::Error;
 use crate::position::{Entry, Position};
 use crate::store::{self, STAGING};
-use crate::table::{Projection, Table};
+use crate::table::{Cell, Projection, Table};
 use crate::views::{BATCH_MAX, Views, drop_staging};
 
 /// Most rows of a table that are shown for each side.
@@ -46,39 +45,39 @@ impl Views {
     /// As [`Views::rebuild`].
     pub async fn diff<S: Source>(&self, view: &str, source: S, mut progress: impl FnMut(u64) + Send) -> Result<Diff, Error> {
         let projection = self.projection(view)?;
-        let _mark = Mark::set(self, projection.name())?;
+        let _mark = Mark::set(self, projection.name()).await?;
         let first = self.positions(view).await?;
         let (Until { mut source, .. }, _) = self.load(projection, Until { source, positions: first }, &mut progress).await?;
         // from here on the live view stands still
-        let mut writer = self.writer.lock().await;
-        let live = store::positions(&mut writer, projection.name()).await.map_err(|e| self.database(e))?;
+        let mut writer = self.database.standstill(projection.name()).await.map_err(|e| self.fault(e))?;
+        let live = store::positions(&mut *writer, projection.name()).await.map_err(|e| self.fault(e))?;
         let new = format!("{STAGING}{}", projection.name());
         for position in &live {
             let mut rest = Until { source, positions: vec![position.clone()] };
-            let mut from = offset_behind(&mut writer, &new, position.partition).await.map_err(|e| self.database(e))?;
+            let mut from = offset_behind(&mut *writer, &new, position.partition).await.map_err(|e| self.fault(e))?;
             loop {
                 let (returned, entries) = super::read(rest, position.partition, from).await?;
                 rest = returned;
                 let Some(last) = entries.last() else { break };
                 from = last.offset + 1;
                 for batch in entries.chunks(BATCH_MAX) {
-                    self.apply_batch(&mut writer, projection, STAGING, batch).await?;
+                    self.apply_batch(&mut *writer, projection, STAGING, batch).await?;
                 }
             }
             source = rest.source;
         }
-        let compared = compare(&mut writer, projection, live).await;
-        drop_staging(&mut writer, projection.name()).await.map_err(|e| self.database(e))?;
-        compared.map_err(|e| self.database(e))
+        let compared = compare(&mut *writer, projection, live).await;
+        drop_staging(&mut *writer, projection).await.map_err(|e| self.fault(e))?;
+        compared.map_err(|e| self.fault(e))
     }
 }
 
-async fn offset_behind(connection: &mut SqliteConnection, view: &str, partition: u32) -> Result<u64, sqlx::Error> {
+async fn offset_behind(connection: &mut dyn Connection, view: &str, partition: u32) -> Result<u64, sqlx::Error> {
     let positions = store::positions(connection, view).await?;
     Ok(positions.into_iter().find(|p| p.partition == partition).map_or(0, |p| p.offset + 1))
 }
 
-async fn compare(connection: &mut SqliteConnection, projection: &dyn Projection, live: Vec<Position>) -> Result<Diff, sqlx::Error> {
+async fn compare(connection: &mut dyn Connection, projection: &dyn Projection, live: Vec<Position>) -> Result<Diff, sqlx::Error> {
     let (mut rows, mut differences) = (0, Vec::new());
     let new = store::positions(connection, &format!("{STAGING}{}", projection.name())).await?;
     for (only, these, others) in [("live", &live, &new), ("rebuilt", &new, &live)] {
@@ -86,8 +85,10 @@ async fn compare(connection: &mut SqliteConnection, projection: &dyn Projection,
         differences.extend(different.map(|p| Difference { table: "positions", only, row: format!("{p:?}") }));
     }
     for table in projection.tables() {
-        let counts = format!("SELECT (SELECT count(*) FROM {0}), (SELECT count(*) FROM {STAGING}{0})", table.name);
-        let (live_rows, new_rows): (i64, i64) = sqlx::query_as(AssertSqlSafe(counts)).fetch_one(&mut *connection).await?;
+        let counts = format!("SELECT (SELECT count(*) FROM {0}) AS live, (SELECT count(*) FROM {STAGING}{0}) AS new", table.name);
+        let counts = connection.rows(Statement::once(counts)).await?;
+        let counts = counts.first().ok_or(sqlx::Error::RowNotFound)?;
+        let (live_rows, new_rows) = (counts.number("live")?, counts.number("new")?);
         rows += store::count_of(live_rows);
         let found = differences.len();
         for (only, this, other) in [("live", "", STAGING), ("rebuilt", STAGING, "")] {
@@ -106,21 +107,20 @@ async fn compare(connection: &mut SqliteConnection, projection: &dyn Projection,
     Ok(Diff { view: projection.name(), positions: live, rows, differences })
 }
 
-async fn only_in(connection: &mut SqliteConnection, table: &Table, this: &str, other: &str) -> Result<Vec<String>, sqlx::Error> {
+async fn only_in(connection: &mut dyn Connection, table: &Table, this: &str, other: &str) -> Result<Vec<String>, sqlx::Error> {
     let (name, columns) = (table.name, table.columns.join(","));
     let sql = format!("SELECT {columns} FROM {this}{name} EXCEPT SELECT {columns} FROM {other}{name} LIMIT {SHOWN_MAX}");
-    let rows = sqlx::query(AssertSqlSafe(sql)).persistent(false).fetch_all(connection).await?;
-    rows.iter().map(text_of).collect()
+    let rows = connection.rows(Statement::once(sql)).await?;
+    Ok(rows.iter().map(text_of).collect())
 }
 
-fn text_of(row: &SqliteRow) -> Result<String, sqlx::Error> {
-    let cell = |column: &sqlx::sqlite::SqliteColumn| {
-        let name = column.name();
-        let number = |_| row.try_get::<Option<i64>, _>(name).map(|n| n.map(|n| n.to_string()));
-        let cell = row.try_get::<Option<String>, _>(name).or_else(number)?;
-        Ok(format!("{name}={}", cell.unwrap_or_else(|| "-".into())))
+fn text_of(row: &Row) -> String {
+    let cell = |(name, cell): (&Box<str>, &Cell)| match cell {
+        Cell::Null => format!("{name}=-"),
+        Cell::Int(n) => format!("{name}={n}"),
+        Cell::Text(text) => format!("{name}={text}"),
     };
-    row.columns().iter().map(cell).collect::<Result<Vec<_>, sqlx::Error>>().map(|cells| cells.join(" "))
+    row.names.iter().zip(&row.cells).map(cell).collect::<Vec<_>>().join(" ")
 }
 
 /// A source that ends at given positions.

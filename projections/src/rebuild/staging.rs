@@ -2,56 +2,43 @@
 //!
 //! Their shape is read from the database, so that only the migrations say what a table looks like.
 
-use sqlx::sqlite::SqliteConnection;
-use sqlx::{AssertSqlSafe, Row};
-
+use crate::database::{Connection, Statement};
 use crate::store::STAGING;
-use crate::table::Projection;
+use crate::table::{Projection, Table};
 
-/// An index's name cannot be changed, so a rebuilt view has the other one of two.
+/// An index keeps its name, so a rebuilt view has the other one of two.
 const OTHER: &str = "_b";
 
-/// What follows the name in the statement that made a table or an index: columns and options.
-fn shape(sql: &str) -> Result<&str, sqlx::Error> {
-    sql.find('(').and_then(|at| sql.get(at..)).ok_or_else(|| sqlx::Error::Protocol(format!("`{sql}` has no columns")))
-}
-
-async fn run(connection: &mut SqliteConnection, sql: String) -> Result<(), sqlx::Error> {
-    sqlx::query(AssertSqlSafe(sql)).persistent(false).execute(connection).await.map(|_| ())
-}
-
 /// Makes the new tables, empty and without indexes.
-pub(super) async fn create(connection: &mut SqliteConnection, projection: &dyn Projection) -> Result<(), sqlx::Error> {
+pub(super) async fn create(connection: &mut dyn Connection, projection: &dyn Projection) -> Result<(), sqlx::Error> {
     for table in projection.tables() {
-        let select = "SELECT sql FROM sqlite_master WHERE type = 'table' AND name = $1";
-        let sql: String = sqlx::query_scalar(select).bind(table.name).fetch_one(&mut *connection).await?;
-        run(connection, format!("CREATE TABLE {STAGING}{} {}", table.name, shape(&sql)?)).await?;
+        let shape = connection.shape(table.name).await?;
+        connection.run(Statement::once(format!("CREATE TABLE {STAGING}{} {shape}", table.name))).await?;
     }
     Ok(())
 }
 
 /// Makes the new tables' indexes: once, when the rows are there.
-pub(super) async fn index(connection: &mut SqliteConnection, projection: &dyn Projection) -> Result<(), sqlx::Error> {
+pub(super) async fn index(connection: &mut dyn Connection, projection: &dyn Projection) -> Result<(), sqlx::Error> {
     for table in projection.tables() {
-        let select = "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND tbl_name = $1 AND sql IS NOT NULL";
-        for row in sqlx::query(select).bind(table.name).fetch_all(&mut *connection).await? {
-            let (name, sql): (String, String) = (row.try_get("name")?, row.try_get("sql")?);
+        for (name, shape) in connection.indexes(table.name).await? {
             let name = name.strip_suffix(OTHER).map_or_else(|| format!("{name}{OTHER}"), ToOwned::to_owned);
-            run(connection, format!("CREATE INDEX {name} ON {STAGING}{} {}", table.name, shape(&sql)?)).await?;
+            connection.run(Statement::once(format!("CREATE INDEX {name} ON {STAGING}{} {shape}", table.name))).await?;
         }
     }
     Ok(())
 }
 
 /// Puts the new tables and their position in the place of the old ones, within the caller's transaction.
-pub(super) async fn switch(transaction: &mut SqliteConnection, projection: &dyn Projection) -> Result<(), sqlx::Error> {
-    for table in projection.tables() {
-        let name = table.name;
-        run(transaction, format!("DROP TABLE {name}")).await?;
-        run(transaction, format!("ALTER TABLE {STAGING}{name} RENAME TO {name}")).await?;
+pub(super) async fn switch(transaction: &mut dyn Connection, projection: &dyn Projection) -> Result<(), sqlx::Error> {
+    // a question may look into a history and then into its steps, never the other way round: taken
+    // in this order, its locks and ours cannot wait for each other
+    let (histories, others): (Vec<&Table>, Vec<&Table>) = projection.tables().iter().partition(|table| table.identity.is_some());
+    for Table { name, .. } in histories.into_iter().chain(others) {
+        transaction.run(Statement::once(format!("DROP TABLE {name}"))).await?;
+        transaction.run(Statement::once(format!("ALTER TABLE {STAGING}{name} RENAME TO {name}"))).await?;
     }
-    sqlx::query("DELETE FROM positions WHERE view = $1").bind(projection.name()).execute(&mut *transaction).await?;
-    let rename = sqlx::query("UPDATE positions SET view = $1 WHERE view = $2").bind(projection.name());
-    rename.bind(format!("{STAGING}{}", projection.name())).execute(transaction).await?;
-    Ok(())
+    let (name, new) = (projection.name(), format!("{STAGING}{}", projection.name()));
+    transaction.run(Statement::new("DELETE FROM positions WHERE view = ?", [name.into()])).await?;
+    transaction.run(Statement::new("UPDATE positions SET view = ? WHERE view = ?", [name.into(), new.as_str().into()])).await
 }

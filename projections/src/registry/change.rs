@@ -27,8 +27,13 @@ impl Change<'_, '_> {
             self.create();
         }
         match &event.decided {
-            // a refusal changes nothing, and the journal's opening is about no model
-            Decided::JournalOpened(_) | Decided::ProposalRefused(_) => {}
+            // a refusal changes nothing, and the others are about no model
+            Decided::ProposalRefused(_)
+            | Decided::JournalOpened(_)
+            | Decided::JournalContinued(_)
+            | Decided::PartitionProgressed(_)
+            | Decided::PartitionHalted(_)
+            | Decided::PartitionResumed(_) => {}
             // these are in the model's sequence, the timeline and the lineage
             Decided::ModelCreated(_) | Decided::RunTrained(_) | Decided::ModelMeasured(_) => {}
             Decided::VersionRegistered(d) => self.registered(d),

@@ -295,10 +295,10 @@ pub struct Drift {
 impl Entity for Model {
     const TABLE: usize = 0;
     fn identity(&self) -> Cell {
-        Cell::Text(self.name.clone())
+        Cell::from(&*self.name)
     }
     fn columns(&self, row: &mut Vec<Cell>) {
-        row.extend([Cell::Text(self.workspace.clone()), Cell::Text(self.health.clone()), Cell::maybe_count(self.latest_version)]);
+        row.extend([Cell::from(&*self.workspace), Cell::from(&*self.health), Cell::maybe_count(self.latest_version)]);
     }
 }
 
@@ -309,14 +309,14 @@ impl Entity for Version {
     }
     fn columns(&self, row: &mut Vec<Cell>) {
         let (label, run) = (Cell::maybe(self.label.as_deref()), Cell::maybe(self.run.as_deref()));
-        row.extend([label, run, Cell::maybe(self.digest.as_deref()), Cell::Text(self.status.clone())]);
+        row.extend([label, run, Cell::maybe(self.digest.as_deref()), Cell::from(&*self.status)]);
     }
 }
 
 impl Entity for Channel {
     const TABLE: usize = 3;
     fn identity(&self) -> Cell {
-        Cell::Text(self.channel.clone())
+        Cell::from(&*self.channel)
     }
     fn columns(&self, row: &mut Vec<Cell>) {
         let recorded = Timestamp::parse(&self.since).map_or(0, |t| t.0);
@@ -327,7 +327,7 @@ impl Entity for Channel {
 impl Entity for Alias {
     const TABLE: usize = 4;
     fn identity(&self) -> Cell {
-        Cell::Text(self.alias.clone())
+        Cell::from(&*self.alias)
     }
     fn columns(&self, row: &mut Vec<Cell>) {
         row.push(Cell::count(self.version));
@@ -337,19 +337,19 @@ impl Entity for Alias {
 impl Entity for Deployment {
     const TABLE: usize = 5;
     fn identity(&self) -> Cell {
-        Cell::Text(self.deployment.clone())
+        Cell::from(&*self.deployment)
     }
     fn columns(&self, row: &mut Vec<Cell>) {
-        row.extend([Cell::count(self.version), Cell::Text(self.target.clone()), Cell::Text(self.state.clone())]);
+        row.extend([Cell::count(self.version), Cell::from(&*self.target), Cell::from(&*self.state)]);
     }
 }
 
 impl Entity for Drift {
     const TABLE: usize = 6;
     fn identity(&self) -> Cell {
-        Cell::Text(self.drift.clone())
+        Cell::from(&*self.drift)
     }
     fn columns(&self, row: &mut Vec<Cell>) {
-        row.extend([Cell::maybe_count(self.version), Cell::Text(self.state.clone())]);
+        row.extend([Cell::maybe_count(self.version), Cell::from(&*self.state)]);
     }
 }

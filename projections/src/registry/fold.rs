@@ -36,7 +36,12 @@ impl Fold for RegistryFold {
         let key = event.view.key;
         let mut add = |table, identity| needs.add(table, key, identity);
         match &event.decided {
-            Decided::JournalOpened(_) | Decided::ProposalRefused(_) => return,
+            Decided::ProposalRefused(_)
+            | Decided::JournalOpened(_)
+            | Decided::JournalContinued(_)
+            | Decided::PartitionProgressed(_)
+            | Decided::PartitionHalted(_)
+            | Decided::PartitionResumed(_) => return,
             Decided::VersionPromoted(d) => {
                 add(Channel::TABLE, d.channel.as_str().into());
                 d.from.iter().for_each(|from| add(Version::TABLE, Cell::count(*from)));
@@ -86,7 +91,7 @@ impl Fold for RegistryFold {
     }
 
     fn apply(&mut self, event: &Event<'_>, changes: &mut Changes) {
-        if matches!(event.decided, Decided::JournalOpened(_) | Decided::ProposalRefused(_)) {
+        if event.view.kind.about() == annals_events::kind::About::Engine {
             return;
         }
         let view = &event.view;

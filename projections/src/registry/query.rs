@@ -2,13 +2,11 @@
 
 use annals_events::names::VersionRef;
 use serde_json::value::RawValue;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{AssertSqlSafe, Row};
 
 use crate::as_of::AsOf;
+use crate::database::{Row, Statement};
 use crate::error::Error;
 use crate::page::{Doc, Listing, Page};
-use crate::store::{arguments, count_of};
 use crate::table::Cell;
 use crate::views::Views;
 
@@ -189,12 +187,10 @@ impl Views {
             step("modelseq"),
             step("recorded"),
         );
-        let arguments = arguments(cells.into_iter()).map_err(|e| self.database(e))?;
         let mut reader = self.reader().await?;
         // a vector of positions makes a statement that is not seen again: it need not be kept
-        let query = sqlx::query_with(AssertSqlSafe(sql), arguments).persistent(*as_of == AsOf::Now);
-        let rows = query.fetch_all(&mut *reader).await.map_err(|e| self.database(e))?;
-        rows.iter().map(|row| doc(row).map_err(|e| self.database(e))).collect()
+        let rows = reader.rows(Statement::new(sql, cells).kept(*as_of == AsOf::Now)).await;
+        rows.and_then(|rows| rows.iter().map(doc).collect()).map_err(|e| self.fault(e))
     }
 }
 
@@ -212,16 +208,15 @@ fn versions(as_of: &AsOf, limit: i64) -> Question<'_> {
     Question { limit, order: "t.version", ..of_model("registry_versions", "version", as_of) }
 }
 
-fn doc(row: &SqliteRow) -> Result<(Doc, i64), sqlx::Error> {
-    let body: String = row.try_get("doc")?;
+fn doc(row: &Row) -> Result<(Doc, i64), sqlx::Error> {
     let doc = Doc {
-        partition: row.try_get("partition")?,
-        seq: count_of(row.try_get("since")?),
-        modelseq: count_of(row.try_get("modelseq")?),
-        cursor: row.try_get("id")?,
-        body: RawValue::from_string(body).map_err(|e| sqlx::Error::Decode(Box::new(e)))?,
+        partition: row.partition()?,
+        seq: row.count("since")?,
+        modelseq: row.count("modelseq")?,
+        cursor: row.text("id")?,
+        body: RawValue::from_string(row.text("doc")?).map_err(|e| sqlx::Error::Decode(Box::new(e)))?,
     };
-    Ok((doc, row.try_get("stepped")?))
+    Ok((doc, row.number("stepped")?))
 }
 
 /// Puts what changes with every event at the end of a model's document.

@@ -1,14 +1,13 @@
 //! The timeline's questions, and how a time becomes positions.
 
 use annals_events::time::Timestamp;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{AssertSqlSafe, Row};
 
 use super::{Line, NAME};
 use crate::as_of::AsOf;
+use crate::database::{Row, Statement};
 use crate::error::Error;
 use crate::page::{Listing, Page};
-use crate::store::{self, arguments, count_of};
+use crate::store;
 use crate::table::Cell;
 use crate::views::Views;
 
@@ -76,25 +75,23 @@ impl Views {
     /// [`Error::Damaged`], [`Error::Unavailable`].
     pub async fn timeline_event(&self, source: &str, id: &str) -> Result<Option<Line>, Error> {
         let mut reader = self.reader().await?;
-        let query = sqlx::query("SELECT t.* FROM timeline t WHERE t.event = $1 AND t.source = $2 AND t.refused IS NULL LIMIT 1")
-            .bind(id)
-            .bind(source);
-        let row = query.fetch_optional(&mut *reader).await.map_err(|e| self.database(e))?;
-        row.as_ref().map(line).transpose().map_err(|e| self.database(e))
+        let sql = "SELECT t.* FROM timeline t WHERE t.event = ? AND t.source = ? AND t.refused IS NULL LIMIT 1";
+        let rows = reader.rows(Statement::new(sql, [id.into(), source.into()])).await;
+        rows.and_then(|rows| rows.first().map(line).transpose()).map_err(|e| self.fault(e))
     }
 
     /// For each partition the last event that was recorded at or before a time.
     pub(crate) async fn as_of_time(&self, time: Timestamp) -> Result<AsOf, Error> {
         let mut reader = self.reader().await?;
-        let positions = store::positions(&mut reader, NAME).await.map_err(|e| self.database(e))?;
+        let positions = store::positions(&mut *reader, NAME).await.map_err(|e| self.fault(e))?;
         let mut at = Vec::new();
         for position in positions {
-            let sql = "SELECT seq FROM timeline WHERE partition = $1 AND recorded <= $2 ORDER BY recorded DESC, seq DESC LIMIT 1";
-            let found = sqlx::query_scalar(sql).bind(position.partition).bind(time.0).fetch_optional(&mut *reader).await;
-            let seq: Option<i64> = found.map_err(|e| self.database(e))?;
+            let sql = "SELECT seq FROM timeline WHERE partition = ? AND recorded <= ? ORDER BY recorded DESC, seq DESC LIMIT 1";
+            let rows = reader.rows(Statement::new(sql, [Cell::Int(position.partition.into()), Cell::Int(time.0)])).await;
+            let seq = rows.and_then(|rows| rows.first().map(|row| row.count("seq")).transpose()).map_err(|e| self.fault(e))?;
             let index = usize::try_from(position.partition).unwrap_or(usize::MAX - 1);
             at.resize(at.len().max(index + 1), None);
-            at[index] = seq.map(count_of);
+            at[index] = seq;
         }
         Ok(AsOf::At(at))
     }
@@ -108,11 +105,9 @@ impl Views {
         cursor: impl Fn(&Line) -> String,
     ) -> Result<Listing<Line>, Error> {
         let sql = format!("SELECT t.* FROM timeline t WHERE {} AND {rest} LIMIT {}", as_of.seen("t"), page.fetch());
-        let arguments = arguments(cells.into_iter()).map_err(|e| self.database(e))?;
         let mut reader = self.reader().await?;
-        let query = sqlx::query_with(AssertSqlSafe(sql), arguments).persistent(*as_of == AsOf::Now);
-        let rows = query.fetch_all(&mut *reader).await.map_err(|e| self.database(e))?;
-        let lines = rows.iter().map(line).collect::<Result<_, _>>().map_err(|e| self.database(e))?;
+        let rows = reader.rows(Statement::new(sql, cells).kept(*as_of == AsOf::Now)).await;
+        let lines = rows.and_then(|rows| rows.iter().map(line).collect()).map_err(|e| self.fault(e))?;
         Ok(Listing::cut(lines, page, cursor))
     }
 }
@@ -123,22 +118,22 @@ fn place(cursor: &str) -> Result<[i64; 3], Error> {
     parts.and_then(|parts| parts.try_into().ok()).ok_or_else(|| Error::Cursor(cursor.into()))
 }
 
-fn line(row: &SqliteRow) -> Result<Line, sqlx::Error> {
+fn line(row: &Row) -> Result<Line, sqlx::Error> {
     Ok(Line {
-        partition: row.try_get("partition")?,
-        seq: count_of(row.try_get("seq")?),
-        key: row.try_get("key")?,
-        version: row.try_get::<Option<i64>, _>("version")?.map(count_of),
-        modelseq: count_of(row.try_get("modelseq")?),
-        kind: row.try_get("kind")?,
-        recorded: Timestamp(row.try_get("recorded")?).to_string(),
-        occurred: row.try_get("occurred")?,
-        actor: row.try_get("actor")?,
-        refused: row.try_get("refused")?,
-        summary: row.try_get("summary")?,
-        reason: row.try_get("reason")?,
-        event: row.try_get("event")?,
-        source: row.try_get("source")?,
-        hash: row.try_get("hash")?,
+        partition: row.partition()?,
+        seq: row.count("seq")?,
+        key: row.text("key")?,
+        version: row.maybe_number("version")?.map(store::count_of),
+        modelseq: row.count("modelseq")?,
+        kind: row.text("kind")?,
+        recorded: Timestamp(row.number("recorded")?).to_string(),
+        occurred: row.maybe_text("occurred")?,
+        actor: row.text("actor")?,
+        refused: row.maybe_text("refused")?,
+        summary: row.text("summary")?,
+        reason: row.maybe_text("reason")?,
+        event: row.text("event")?,
+        source: row.text("source")?,
+        hash: row.text("hash")?,
     })
 }

@@ -58,6 +58,20 @@ pub(super) fn of(event: &Event<'_>, data: &Fields<'_>) -> String {
         Decided::JournalOpened(d) => {
             format!("opened partition {} of {} of the journal, generation {}", event.partition, d.partitions, d.generation)
         }
+        Decided::JournalContinued(d) => {
+            let note = d.note.as_deref().map(|note| format!(": {}", quoted(note))).unwrap_or_default();
+            format!("continued partition {} of the journal in generation {}{note}", event.partition, d.generation)
+        }
+        Decided::PartitionProgressed(d) => {
+            let reason = d.reason.as_deref().map(|reason| format!(": {}", quoted(reason))).unwrap_or_default();
+            let verb = if event.view.time.is_some() { "gave up" } else { "judged" };
+            format!("{verb} every proposal of partition {} up to offset {}{reason}", event.partition, d.src)
+        }
+        Decided::PartitionHalted(d) => format!("halted partition {} at seq {}: {}", event.partition, d.seq, quoted(&d.reason)),
+        Decided::PartitionResumed(d) => {
+            let reason = d.reason.as_deref().map(|reason| format!(": {}", quoted(reason))).unwrap_or_default();
+            format!("accepted seq {} of partition {} and let it go on{reason}", d.seq, event.partition)
+        }
     }
 }
 

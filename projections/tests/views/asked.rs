@@ -4,14 +4,20 @@ use annals_events::names::VersionRef;
 use annals_projections::timeline::Order;
 use annals_projections::{AsOf, Page};
 
-use crate::journal::{apply_all, iris, open, value};
+use crate::home::{Base, on_both};
+use crate::journal::{apply_all, iris, value};
+
+on_both! {
+    the_registry_has_the_documents_of_a_whole_life
+    the_timeline_reads_as_sentences_and_shows_refused_attempts
+    the_lineage_of_a_version_goes_back_to_data_and_code_and_on_to_deployments
+}
 
 const NOW: &AsOf = &AsOf::Now;
 
-#[tokio::test]
-async fn the_registry_has_the_documents_of_a_whole_life() {
-    let (dir, journal) = (tempfile::tempdir().unwrap(), iris());
-    let views = open(&dir).await;
+async fn the_registry_has_the_documents_of_a_whole_life(base: Base) {
+    let (dir, journal) = (base.home().await, iris());
+    let views = dir.open().await;
     apply_all(&views, &journal.entries).await;
 
     let model = views.model("default/iris", NOW).await.unwrap().unwrap();
@@ -56,10 +62,9 @@ async fn the_registry_has_the_documents_of_a_whole_life() {
     assert!(views.model("default/nobody", NOW).await.unwrap().is_none());
 }
 
-#[tokio::test]
-async fn the_timeline_reads_as_sentences_and_shows_refused_attempts() {
-    let (dir, journal) = (tempfile::tempdir().unwrap(), iris());
-    let views = open(&dir).await;
+async fn the_timeline_reads_as_sentences_and_shows_refused_attempts(base: Base) {
+    let (dir, journal) = (base.home().await, iris());
+    let views = dir.open().await;
     apply_all(&views, &journal.entries).await;
     let lines = views.timeline_of("default/iris", Order::Oldest, NOW, &Page::default()).await.unwrap().items;
     let has = |text: &str| assert!(lines.iter().any(|l| l.summary.contains(text)), "{text} is not in {:#?}", lines);
@@ -78,10 +83,9 @@ async fn the_timeline_reads_as_sentences_and_shows_refused_attempts() {
     assert_eq!((promoted.actor.as_str(), promoted.occurred.as_deref()), ("unverified:ada", Some("2026-03-01T11:00:00Z")));
 }
 
-#[tokio::test]
-async fn the_lineage_of_a_version_goes_back_to_data_and_code_and_on_to_deployments() {
-    let (dir, journal) = (tempfile::tempdir().unwrap(), iris());
-    let views = open(&dir).await;
+async fn the_lineage_of_a_version_goes_back_to_data_and_code_and_on_to_deployments(base: Base) {
+    let (dir, journal) = (base.home().await, iris());
+    let views = dir.open().await;
     apply_all(&views, &journal.entries).await;
     let lineage = views.lineage("default/iris", 2, NOW).await.unwrap().unwrap();
     let edges: Vec<_> = lineage.edges.iter().map(|e| format!("{} {} {}", e.source, e.relation, e.target)).collect();

@@ -1,72 +1,42 @@
 //! As-of: the answer for a point in the past is the answer that was given then.
 
-use annals_events::names::VersionRef;
 use annals_events::time::Timestamp;
 use annals_projections::timeline::Order;
-use annals_projections::{AsOf, NAMES, Page, Views};
+use annals_projections::{AsOf, NAMES, Page};
 
-use crate::journal::{MINUTE, PARTITIONS, START, apply_all, iris, open, value};
+use crate::answers::answers;
+use crate::home::{Base, on_both};
+use crate::journal::{MINUTE, PARTITIONS, START, apply_all, iris, value};
 
-/// All answers about the models of [`iris`], as text.
-async fn answers(views: &Views, as_of: &AsOf) -> String {
-    let page = Page::default();
-    let json = |v: &dyn erased::Json| v.json();
-    let mut all = vec![json(&views.models("default", as_of, &page).await.unwrap())];
-    for channel in ["dev", "staging", "production"] {
-        all.push(json(&views.channel_across_models(None, channel, as_of, &page).await.unwrap()));
-    }
-    for key in ["default/iris", "default/tulip", "other/iris"] {
-        all.push(json(&views.model(key, as_of).await.unwrap()));
-        all.push(json(&views.versions(key, as_of, &page).await.unwrap()));
-        all.push(json(&views.channels(key, as_of).await.unwrap()));
-        all.push(json(&views.aliases(key, as_of).await.unwrap()));
-        all.push(json(&views.alias(key, "champion", as_of).await.unwrap()));
-        all.push(json(&views.deployments(key, as_of, &page).await.unwrap()));
-        all.push(json(&views.drifts(key, as_of, &page).await.unwrap()));
-        all.push(json(&views.timeline_of(key, Order::Newest, as_of, &page).await.unwrap()));
-        for version in [1, 2] {
-            all.push(json(&views.version(key, &VersionRef::Number(version), as_of).await.unwrap()));
-            all.push(json(&views.lineage(key, version, as_of).await.unwrap()));
-        }
-    }
-    all.push(json(&views.timeline(Order::Oldest, as_of, &page).await.unwrap()));
-    all.join("\n")
+on_both! {
+    the_state_at_each_position_is_that_of_a_view_which_stopped_there
+    a_time_is_the_last_event_recorded_at_or_before_it_in_each_partition
+    what_was_in_production_on_a_date_is_one_question
 }
 
-mod erased {
-    pub trait Json {
-        fn json(&self) -> String;
-    }
-    impl<T: serde::Serialize> Json for T {
-        fn json(&self) -> String {
-            serde_json::to_string(self).unwrap()
-        }
-    }
-}
+const KEYS: [&str; 3] = ["default/iris", "default/tulip", "other/iris"];
 
-#[tokio::test]
-async fn the_state_at_each_position_is_that_of_a_view_which_stopped_there() {
-    let (dir, full_dir, journal) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), iris());
-    let (views, full) = (open(&dir).await, open(&full_dir).await);
+async fn the_state_at_each_position_is_that_of_a_view_which_stopped_there(base: Base) {
+    let (dir, full_dir, journal) = (base.home().await, base.home().await, iris());
+    let (views, full) = (dir.open().await, full_dir.open().await);
     apply_all(&full, &journal.entries).await;
-    let mut points = vec![(AsOf::At(Vec::new()), answers(&views, &AsOf::Now).await)];
+    let mut points = vec![(AsOf::At(Vec::new()), answers(&views, &KEYS, &AsOf::Now, 100).await)];
     for entry in &journal.entries {
         apply_all(&views, std::slice::from_ref(entry)).await;
         let pinned = views.pinned("registry").await.unwrap();
-        let now = answers(&views, &AsOf::Now).await;
-        assert_eq!(answers(&views, &pinned).await, now, "the last position is now");
+        let now = answers(&views, &KEYS, &AsOf::Now, 100).await;
+        assert_eq!(answers(&views, &KEYS, &pinned, 100).await, now, "the last position is now");
         points.push((pinned, now));
     }
     assert!(points.windows(2).filter(|two| two[0].1 != two[1].1).count() > 30, "almost every event changes an answer");
     for (at, then) in points {
-        assert_eq!(answers(&full, &at).await, then, "at {at}");
+        assert_eq!(answers(&full, &KEYS, &at, 100).await, then, "at {at}");
     }
 }
 
-#[tokio::test]
-async fn a_time_is_the_last_event_recorded_at_or_before_it_in_each_partition() {
-    let (dir, journal) = (tempfile::tempdir().unwrap(), iris());
-    let views = open(&dir).await;
+async fn a_time_is_the_last_event_recorded_at_or_before_it_in_each_partition(base: Base) {
+    let (dir, journal) = (base.home().await, iris());
+    let views = dir.open().await;
     apply_all(&views, &journal.entries).await;
     for minutes in -1..40 {
         for millis in [0, 1, MINUTE - 1] {
@@ -83,10 +53,9 @@ async fn a_time_is_the_last_event_recorded_at_or_before_it_in_each_partition() {
     assert!(views.as_of("last week").await.is_err());
 }
 
-#[tokio::test]
-async fn what_was_in_production_on_a_date_is_one_question() {
-    let (dir, journal) = (tempfile::tempdir().unwrap(), iris());
-    let views = open(&dir).await;
+async fn what_was_in_production_on_a_date_is_one_question(base: Base) {
+    let (dir, journal) = (base.home().await, iris());
+    let views = dir.open().await;
     apply_all(&views, &journal.entries).await;
     let recorded = async |summary: &str| {
         let lines = views.timeline(Order::Oldest, &AsOf::Now, &Page::default()).await.unwrap().items;

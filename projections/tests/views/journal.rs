@@ -1,7 +1,5 @@
 //! Journals for tests: short lists of proposals, judged by the real ledger.
 
-use std::collections::BTreeMap;
-
 use annals_events::kind::Kind;
 use annals_events::ledger::{Ledger, opening};
 use annals_events::names::partition_of;
@@ -132,44 +130,10 @@ pub fn iris() -> Journal {
     j
 }
 
-/// Views in a directory of their own.
-pub async fn open(dir: &tempfile::TempDir) -> Views {
-    Views::open(dir.path(), "journal-1").await.unwrap()
-}
-
 pub async fn apply_all(views: &Views, entries: &[Entry]) {
     for name in NAMES {
         views.apply(name, entries).await.unwrap();
     }
-}
-
-/// All rows of a view and its position, sorted, as text: read past the crate.
-pub async fn dump(dir: &tempfile::TempDir, view: &str) -> BTreeMap<String, Vec<String>> {
-    use sqlx::{AssertSqlSafe, Column, ConnectOptions, Row};
-    let file = dir.path().join("views.db");
-    let mut connection = sqlx::sqlite::SqliteConnectOptions::new().filename(file).read_only(true).connect().await.unwrap();
-    let tables: Vec<String> =
-        sqlx::query_scalar("SELECT name FROM sqlite_master WHERE type = 'table' AND (name = $1 OR name LIKE $1 || '\\_%' ESCAPE '\\')")
-            .bind(view.to_owned())
-            .fetch_all(&mut connection)
-            .await
-            .unwrap();
-    assert!(!tables.is_empty());
-    let mut all = BTreeMap::new();
-    let position = format!("SELECT partition, seq, hash, \"offset\", recorded FROM positions WHERE view = '{view}'");
-    let queries = tables.into_iter().map(|t| (t.clone(), format!("SELECT * FROM {t}"))).chain([("position".into(), position)]);
-    for (name, sql) in queries {
-        let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(&mut connection).await.unwrap();
-        let text = |row: &sqlx::sqlite::SqliteRow, i: usize| {
-            let number = || row.try_get::<Option<i64>, _>(i).map(|n| format!("{n:?}"));
-            row.try_get::<Option<String>, _>(i).map(|t| format!("{t:?}")).or_else(|_| number()).unwrap()
-        };
-        let mut rows: Vec<String> =
-            rows.iter().map(|r| r.columns().iter().enumerate().map(|(i, c)| format!("{}={} ", c.name(), text(r, i))).collect()).collect();
-        rows.sort();
-        all.insert(name, rows);
-    }
-    all
 }
 
 /// A document as JSON.

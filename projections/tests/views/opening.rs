@@ -3,64 +3,93 @@
 use annals_projections::rebuild::Source;
 use annals_projections::{AsOf, Entry, Error, NAMES, Views};
 
-use crate::every::{Stored, sql};
-use crate::journal::{PARTITIONS, apply_all, dump, iris, open};
+use crate::every::Stored;
+use crate::home::{Base, Home, on_both};
+use crate::journal::{PARTITIONS, apply_all, iris};
 
-async fn refused(dir: &tempfile::TempDir, journal: &str) -> Error {
-    match Views::open(dir.path(), journal).await {
+on_both! {
+    views_are_there_again_after_a_restart
+    the_views_of_another_journal_a_newer_build_or_another_program_are_refused
+    what_is_damaged_says_what_to_do_and_what_was_removed_is_made_again
+    an_unknown_view_is_refused_with_the_names_that_there_are
+    a_reset_view_begins_anew
+    a_rebuild_that_dies_leaves_the_old_view_and_the_next_start_cleans_up
+    readers_and_the_live_view_go_on_while_a_view_is_rebuilt
+    a_rebuilt_view_is_not_put_in_the_place_of_one_that_is_further_unless_the_journal_ends_there
+}
+
+async fn refused(home: &Home, journal: &str) -> Error {
+    match home.open_as(journal).await {
         Ok(_) => panic!("it was opened"),
         Err(e) => e,
     }
 }
 
-#[tokio::test]
-async fn views_are_there_again_after_a_restart() {
-    let (dir, journal) = (tempfile::tempdir().unwrap(), iris());
-    let views = open(&dir).await;
+async fn views_are_there_again_after_a_restart(base: Base) {
+    let (dir, journal) = (base.home().await, iris());
+    let views = dir.open().await;
     apply_all(&views, &journal.entries).await;
     let before = views.status().await.unwrap();
     assert_eq!(before.iter().map(|s| s.name).collect::<Vec<_>>(), NAMES);
     views.close().await;
-    let views = open(&dir).await;
+    let views = dir.open().await;
     assert_eq!(views.status().await.unwrap(), before);
     apply_all(&views, &journal.entries).await;
     assert_eq!(views.status().await.unwrap(), before);
 }
 
-#[tokio::test]
-async fn the_views_of_another_journal_a_newer_build_or_another_program_are_refused() {
-    let dir = tempfile::tempdir().unwrap();
-    open(&dir).await.close().await;
+async fn the_views_of_another_journal_a_newer_build_or_another_program_are_refused(base: Base) {
+    let dir = base.home().await;
+    dir.open().await.close().await;
     let error = refused(&dir, "journal-2").await;
     assert!(matches!(error, Error::OtherJournal { .. }), "{error}");
     assert!(error.to_string().contains("journal-1"), "{error}");
 
-    sql(&dir, "INSERT INTO _sqlx_migrations VALUES (9999, 'later', '2030-01-01', 1, x'00', 0)").await;
+    assert!(error.to_string().contains(if base == Base::Sqlite { "delete the files" } else { "another database" }), "{error}");
+
+    dir.sql(match base {
+        Base::Sqlite => "INSERT INTO _sqlx_migrations VALUES (9999, 'later', '2030-01-01', 1, x'00', 0)",
+        Base::Postgres => "INSERT INTO _sqlx_migrations VALUES (9999, 'later', '2030-01-01', true, '', 0)",
+    })
+    .await;
     let error = refused(&dir, "journal-1").await;
     assert!(matches!(error, Error::Newer { .. }), "{error}");
 
-    let dir = tempfile::tempdir().unwrap();
-    std::fs::write(dir.path().join("views.db"), b"").unwrap();
-    sql(&dir, "CREATE TABLE somebody_else (x)").await;
+    let dir = base.home().await;
+    dir.sql(match base {
+        Base::Sqlite => "CREATE TABLE somebody_else (x INTEGER)",
+        Base::Postgres => "CREATE SCHEMA annals; CREATE TABLE annals.somebody_else (x INTEGER)",
+    })
+    .await;
     let error = refused(&dir, "journal-1").await;
     assert!(matches!(error, Error::Foreign { .. }), "{error}");
 }
 
-#[tokio::test]
-async fn a_damaged_file_says_what_to_do_and_a_deleted_one_is_made_again() {
-    let (dir, journal) = (tempfile::tempdir().unwrap(), iris());
-    let file = dir.path().join("views.db");
-    std::fs::write(&file, vec![7; 8192]).unwrap();
-    let error = refused(&dir, "journal-1").await;
-    assert!(matches!(error, Error::Damaged { .. }), "{error:?}");
-    assert!(error.to_string().contains("delete") && error.to_string().contains("views.db"), "{error}");
-    std::fs::remove_file(&file).unwrap();
-    let views = open(&dir).await;
+async fn what_is_damaged_says_what_to_do_and_what_was_removed_is_made_again(base: Base) {
+    let (dir, journal) = (base.home().await, iris());
+    let remedy = match &dir {
+        Home::Directory(dir) => {
+            let file = dir.path().join("views.db");
+            std::fs::write(&file, vec![7; 8192]).unwrap();
+            let error = Views::open(dir.path(), "journal-1").await.err().unwrap();
+            assert!(matches!(error, Error::Damaged { .. }), "{error:?}");
+            std::fs::remove_file(&file).unwrap();
+            "delete the files"
+        }
+        Home::Database(_) => "DROP SCHEMA annals CASCADE",
+    };
+    let views = dir.open().await;
     apply_all(&views, &journal.entries).await;
 
-    sql(&dir, "DROP TABLE registry_channels").await;
+    dir.sql("DROP TABLE registry_channels").await;
     let error = views.channels("default/iris", &AsOf::Now).await.unwrap_err();
     assert!(matches!(error, Error::Damaged { .. }), "{error:?}");
+    assert!(error.to_string().contains(remedy), "{error}");
+    views.close().await;
+    if base == Base::Postgres {
+        dir.sql("DROP SCHEMA annals CASCADE").await;
+        apply_all(&dir.open().await, &journal.entries).await;
+    }
 }
 
 #[tokio::test]
@@ -70,25 +99,23 @@ async fn a_directory_that_is_not_there_is_said_so() {
     assert!(matches!(error, Error::Unavailable(_)), "{error}");
 }
 
-#[tokio::test]
-async fn an_unknown_view_is_refused_with_the_names_that_there_are() {
-    let dir = tempfile::tempdir().unwrap();
-    let error = open(&dir).await.apply("history", &[]).await.unwrap_err();
+async fn an_unknown_view_is_refused_with_the_names_that_there_are(base: Base) {
+    let dir = base.home().await;
+    let error = dir.open().await.apply("history", &[]).await.unwrap_err();
     assert_eq!(error.to_string(), "there is no view `history`: there are registry, timeline, lineage");
 }
 
-#[tokio::test]
-async fn a_reset_view_begins_anew() {
-    let (dir, journal) = (tempfile::tempdir().unwrap(), iris());
-    let views = open(&dir).await;
+async fn a_reset_view_begins_anew(base: Base) {
+    let (dir, journal) = (base.home().await, iris());
+    let views = dir.open().await;
     apply_all(&views, &journal.entries).await;
     for name in NAMES {
-        let before = dump(&dir, name).await;
+        let before = dir.dump(name).await;
         views.reset(name).await.unwrap();
         assert!(views.positions(name).await.unwrap().is_empty());
-        assert!(dump(&dir, name).await.values().all(Vec::is_empty));
+        assert!(dir.dump(name).await.values().all(Vec::is_empty));
         views.apply(name, &journal.entries).await.unwrap();
-        assert_eq!(dump(&dir, name).await, before);
+        assert_eq!(dir.dump(name).await, before);
     }
 }
 
@@ -105,36 +132,27 @@ impl Source for Breaking {
     }
 }
 
-#[tokio::test]
-async fn a_rebuild_that_dies_leaves_the_old_view_and_the_next_start_cleans_up() {
-    let (dir, journal) = (tempfile::tempdir().unwrap(), iris());
-    let views = open(&dir).await;
+async fn a_rebuild_that_dies_leaves_the_old_view_and_the_next_start_cleans_up(base: Base) {
+    let (dir, journal) = (base.home().await, iris());
+    let views = dir.open().await;
     apply_all(&views, &journal.entries).await;
-    let tables = async || {
-        use sqlx::ConnectOptions;
-        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(dir.path().join("views.db"));
-        let mut connection = options.connect().await.unwrap();
-        let names = sqlx::query_scalar::<_, String>("SELECT name FROM sqlite_master WHERE name LIKE 'new%'");
-        names.fetch_all(&mut connection).await.unwrap()
-    };
     for name in NAMES {
-        let before = dump(&dir, name).await;
+        let before = dir.dump(name).await;
         let error = views.rebuild(name, Breaking(Stored(journal.entries.clone())), |_| ()).await.unwrap_err();
         assert!(error.to_string().contains("the disk is gone"), "{error}");
-        assert_eq!(dump(&dir, name).await, before);
-        assert!(!tables().await.is_empty(), "the process is thought to have died here");
+        assert_eq!(dir.dump(name).await, before);
+        assert!(!dir.staging().await.is_empty(), "the process is thought to have died here");
     }
     views.close().await;
-    let views = open(&dir).await;
-    assert_eq!(tables().await, Vec::<String>::new());
+    let views = dir.open().await;
+    assert_eq!(dir.staging().await, Vec::<String>::new());
     assert!(views.status().await.unwrap().iter().all(|s| !s.rebuilding && s.stopped.is_none()));
     apply_all(&views, &journal.entries).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn readers_and_the_live_view_go_on_while_a_view_is_rebuilt() {
-    let (dir, mut journal) = (tempfile::tempdir().unwrap(), iris());
-    let views = open(&dir).await;
+async fn readers_and_the_live_view_go_on_while_a_view_is_rebuilt(base: Base) {
+    let (dir, mut journal) = (base.home().await, iris());
+    let views = dir.open().await;
     let half = journal.entries.clone();
     apply_all(&views, &half).await;
     let artifact = serde_json::json!({"artifact": {"uri": "file:///a"}});
@@ -194,17 +212,16 @@ impl Source for Late {
     }
 }
 
-#[tokio::test]
-async fn a_rebuilt_view_is_not_put_in_the_place_of_one_that_is_further_unless_the_journal_ends_there() {
-    let (dir, journal) = (tempfile::tempdir().unwrap(), iris());
-    let views = open(&dir).await;
+async fn a_rebuilt_view_is_not_put_in_the_place_of_one_that_is_further_unless_the_journal_ends_there(base: Base) {
+    let (dir, journal) = (base.home().await, iris());
+    let views = dir.open().await;
     let half = || Stored(journal.entries[..20].to_vec());
     for name in NAMES {
         views.apply(name, &journal.entries).await.unwrap();
-        let before = dump(&dir, name).await;
+        let before = dir.dump(name).await;
         let late = Late { half: half(), whole: Stored(journal.entries.clone()), ends: 0 };
         views.rebuild(name, late, |_| ()).await.unwrap();
-        assert_eq!(dump(&dir, name).await, before, "{name} went back");
+        assert_eq!(dir.dump(name).await, before, "{name} went back");
         // a journal that was restored from an older backup: what it says is true
         views.rebuild(name, half(), |_| ()).await.unwrap();
         assert_eq!(views.diff(name, half(), |_| ()).await.unwrap().differences, []);

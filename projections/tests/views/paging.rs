@@ -5,7 +5,14 @@ use annals_projections::timeline::Order;
 use annals_projections::{AsOf, Error, Page};
 use serde_json::json;
 
-use crate::journal::{Journal, apply_all, open, value};
+use crate::home::{Base, on_both};
+use crate::journal::{Journal, apply_all, value};
+
+on_both! {
+    models_are_listed_once_each_while_others_are_written
+    versions_and_lines_are_paged_in_both_directions
+    a_page_has_a_limit_and_a_cursor_of_another_listing_is_refused
+}
 
 fn page(after: Option<String>, limit: u32) -> Page {
     Page { after, limit }
@@ -15,10 +22,9 @@ fn register(journal: &mut Journal, model: &str) {
     journal.say("registered", model, json!({"artifact": {"uri": "file:///a"}}));
 }
 
-#[tokio::test]
-async fn models_are_listed_once_each_while_others_are_written() {
-    let (dir, mut journal) = (tempfile::tempdir().unwrap(), Journal::new());
-    let views = open(&dir).await;
+async fn models_are_listed_once_each_while_others_are_written(base: Base) {
+    let (dir, mut journal) = (base.home().await, Journal::new());
+    let views = dir.open().await;
     (0..25).for_each(|n| register(&mut journal, &format!("m{n:02}")));
     register(&mut journal, "other/hidden");
     apply_all(&views, &journal.entries).await;
@@ -40,10 +46,9 @@ async fn models_are_listed_once_each_while_others_are_written() {
     assert_eq!(pages, 3);
 }
 
-#[tokio::test]
-async fn versions_and_lines_are_paged_in_both_directions() {
-    let (dir, mut journal) = (tempfile::tempdir().unwrap(), Journal::new());
-    let views = open(&dir).await;
+async fn versions_and_lines_are_paged_in_both_directions(base: Base) {
+    let (dir, mut journal) = (base.home().await, Journal::new());
+    let views = dir.open().await;
     (0..12).for_each(|_| register(&mut journal, "iris"));
     register(&mut journal, "tulip");
     apply_all(&views, &journal.entries).await;
@@ -85,10 +90,9 @@ async fn versions_and_lines_are_paged_in_both_directions() {
     }
 }
 
-#[tokio::test]
-async fn a_page_has_a_limit_and_a_cursor_of_another_listing_is_refused() {
-    let (dir, mut journal) = (tempfile::tempdir().unwrap(), Journal::new());
-    let views = open(&dir).await;
+async fn a_page_has_a_limit_and_a_cursor_of_another_listing_is_refused(base: Base) {
+    let (dir, mut journal) = (base.home().await, Journal::new());
+    let views = dir.open().await;
     (0..=LIMIT_MAX).for_each(|_| register(&mut journal, "iris"));
     apply_all(&views, &journal.entries).await;
     let listing = views.versions("default/iris", &AsOf::Now, &page(None, u32::MAX)).await.unwrap();

@@ -9,9 +9,9 @@ use annals_events::proposal::Proposal;
 use annals_events::verdict::Outcome;
 
 use super::Arbiters;
-use crate::arbiter::Status;
 use crate::arbiter::door::{Answer, Door};
 use crate::arbiter::snapshot::{Directory, Snapshots};
+use crate::arbiter::{Arbiter, Status, Step};
 use crate::journal::Journal;
 use crate::journal::sqlite::SqliteJournal;
 
@@ -95,9 +95,7 @@ async fn a_halted_partition_leaves_the_others_alone() {
     let dir = tempfile::tempdir().unwrap();
     drop(SqliteJournal::open(dir.path()).unwrap());
     let mut engine = start(dir.path());
-    let model =
-        |p: u32| (0..).map(|n| format!("m{n}")).find(|m| annals_events::names::partition_of(&format!("default/{m}"), 12) == p).unwrap();
-    submit(&engine.door, &create(&model(0), "a")).await;
+    submit(&engine.door, &create(&model_in(0), "a")).await;
     // the journal's file is edited behind the engine's back
     let file = rusqlite::Connection::open(dir.path().join("journal.db")).unwrap();
     file.execute("INSERT INTO records_0 SELECT 2, key, recorded, frame, zeroblob(32) FROM records_0 WHERE seq = 1", []).unwrap();
@@ -106,9 +104,55 @@ async fn a_halted_partition_leaves_the_others_alone() {
         assert!(Instant::now() < deadline, "{:?}", engine.door.heads()[0]);
         tokio::task::yield_now().await;
     }
-    let refused = engine.door.submit(&create(&model(0), "b"), PATIENCE).await.unwrap_err();
+    let refused = engine.door.submit(&create(&model_in(0), "b"), PATIENCE).await.unwrap_err();
     assert!(refused.to_string().contains("halted"), "{refused}");
-    let other = submit(&engine.door, &create(&model(1), "c")).await;
+    let other = submit(&engine.door, &create(&model_in(1), "c")).await;
     assert!(matches!(other.verdict.unwrap().outcome, Outcome::Accepted(_)));
     engine.arbiters.stop();
+}
+
+/// A model of this partition, of twelve.
+fn model_in(partition: u32) -> String {
+    let here = |m: &String| annals_events::names::partition_of(&format!("default/{m}"), 12) == partition;
+    (0..).map(|n| format!("m{n}")).find(here).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_caller_who_is_alone_steps_the_arbiter() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal: Arc<dyn Journal> = Arc::new(SqliteJournal::open(dir.path()).unwrap());
+    let door = Door::new(Arc::clone(&journal));
+    let snapshots = Arc::new(Directory::open(&dir.path().join("snapshots")).unwrap());
+    let mut arbiter = Arbiter::new(journal, 0, door.listener(0), snapshots);
+    arbiter.want(true);
+    while arbiter.step() != Step::Idle {}
+    door.seat(0).leave(arbiter);
+    // there is no thread that could do it; the first few cannot know yet that they are alone
+    let model = model_in(0);
+    let mut answered = Vec::new();
+    for n in 0..12 {
+        let answer = door.submit(&create(&model, &format!("{n}")), Duration::from_millis(1)).await.unwrap();
+        answered.push(answer.verdict.is_some());
+    }
+    assert_eq!(answered, [[false; 8].as_slice(), &[true; 4]].concat());
+    let heads = door.heads();
+    assert_eq!((heads[0].models, heads[0].seq), (1, Some(1)), "the first was accepted, the others are refused: the model exists");
+    assert!(door.seat(0).take().is_some(), "it sits there again");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_arbiter_that_was_lost_at_the_door_is_followed_by_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = start(dir.path());
+    let model = model_in(0);
+    submit(&engine.door, &create(&model, "a")).await;
+    let deadline = Instant::now() + PATIENCE;
+    while engine.door.seat(0).take().is_none() {
+        assert!(Instant::now() < deadline, "it never had nothing to do");
+        tokio::task::yield_now().await;
+    }
+    for n in 0..20 {
+        let answer = submit(&engine.door, &create(&model, &format!("b{n}"))).await;
+        assert!(matches!(answer.verdict.expect("a verdict in time").outcome, Outcome::Refused(_)));
+    }
 }

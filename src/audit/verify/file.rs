@@ -11,16 +11,24 @@ use crate::audit::chain::{Chain, Fault};
 /// # Errors
 /// [`VerifyError::Io`] if it could not be read; what is wrong in it is a finding.
 pub fn verify(input: &mut dyn BufRead, progress: &mut dyn FnMut(u64)) -> Result<Report, VerifyError> {
+    Ok(read(input, progress)?.0)
+}
+
+/// As [`verify`], and hands over what the records add up to, by partition.
+///
+/// # Errors
+/// As [`verify`].
+pub fn read(input: &mut dyn BufRead, progress: &mut dyn FnMut(u64)) -> Result<(Report, Vec<Chain>), VerifyError> {
     let mut lines = Lines { input, number: 0, text: Vec::new(), progress };
     let head = match read_head(&mut lines)? {
         Ok(head) => head,
-        Err(finding) => return Ok(report(String::new(), &[], Some(finding))),
+        Err(finding) => return Ok((report(String::new(), &[], Some(finding)), Vec::new())),
     };
     let partitions = head.partitions;
     let mut bundle =
         Bundle { chains: (0..partitions).map(|p| Chain::new(p, partitions)).collect(), last_line: vec![0; partitions as usize] };
     let finding = bundle.read(&mut lines)?;
-    Ok(report(head.journal, &bundle.chains, finding))
+    Ok((report(head.journal, &bundle.chains, finding), bundle.chains))
 }
 
 struct Lines<'a> {

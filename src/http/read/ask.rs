@@ -249,6 +249,9 @@ pub async fn viewing(app: &App) -> Result<Arc<Runner>, Problem> {
     let opened = tokio::time::timeout(BEHIND_MAX, viewing.wait_for(|v| !matches!(v, Viewing::Opening))).await;
     match opened.as_ref().map(|opened| opened.as_deref()) {
         Ok(Ok(Viewing::Open(runner))) => Ok(runner.clone()),
+        Ok(Ok(Viewing::Waiting(reason))) => {
+            Err(Problem::unavailable("view-unavailable", format!("the views wait: {reason}"), "try again after Retry-After"))
+        }
         Ok(Ok(Viewing::Failed(reason))) => Err(Problem::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "no-views",
@@ -316,6 +319,9 @@ pub fn problem(error: Error) -> Problem {
         Error::Rebuilding(_) => Problem::new(StatusCode::CONFLICT, "rebuilding", &error, "wait until it is done: GET /v1/views shows it"),
         Error::Unavailable(_) | Error::Source(_) => Problem::unavailable("view-unavailable", &error, "try again after Retry-After"),
         Error::Foreign { .. }
+        | Error::Url(_)
+        | Error::Encoding { .. }
+        | Error::Schema { .. }
         | Error::OtherJournal { .. }
         | Error::Newer { .. }
         | Error::Damaged { .. }

@@ -47,6 +47,7 @@ impl ProducerContext for Ear {
 /// See the module.
 pub struct KafkaClaim {
     partition: u32,
+    connection: Connection,
     producer: Option<BaseProducer<Ear>>,
     ear: Ear,
     journal: String,
@@ -61,20 +62,26 @@ impl KafkaClaim {
         let producer: BaseProducer<Ear> = connection.transactional(&format!("arbiter.{partition}"), ear.clone()).map_err(away)?;
         producer.init_transactions(ASK_MAX).map_err(away)?;
         let (journal, verdicts) = (connection.topic(Topic::Journal), connection.topic(Topic::Verdicts));
-        Ok(Self { partition, producer: Some(producer), ear, journal, verdicts })
+        Ok(Self { partition, connection: connection.clone(), producer: Some(producer), ear, journal, verdicts })
     }
 
+    /// Verdicts first, and events only when those are stored: librdkafka sends an EndTxn again after a
+    /// lost connection, and the first one, arriving late, commits what the next transaction has written
+    /// so far. Behind an event nobody looks back, so its verdict must be there by then; a verdict
+    /// whose event is missing is only early, since whoever judges the proposal again decides the same.
     fn stage(&self, producer: &BaseProducer<Ear>, batch: &Batch) -> Result<(), AppendError> {
         producer.begin_transaction().map_err(|e| nothing(&e))?;
-        for record in &batch.records {
-            let wire =
-                codec::encode_record(record, None).ok_or_else(|| AppendError::Failed("a record cannot be read; this is a bug".into()))?;
-            self.send(producer, &self.journal, &wire.key, wire.headers, wire.value.as_bytes(), Some(wire.at))?;
-        }
         for verdict in &batch.verdicts {
             let value =
                 serde_json::to_vec(verdict).map_err(|e| AppendError::Failed(format!("a verdict cannot be written: {e}; this is a bug")))?;
             self.send(producer, &self.verdicts, &verdict.id, codec::verdict_headers(verdict), &value, None)?;
+        }
+        self.delivered(producer)?;
+        for record in &batch.records {
+            let schema = record.view().ok().and_then(|view| self.connection.schema_header(view.kind));
+            let wire = codec::encode_record(record, schema.as_deref())
+                .ok_or_else(|| AppendError::Failed("a record cannot be read; this is a bug".into()))?;
+            self.send(producer, &self.journal, &wire.key, wire.headers, wire.value.as_bytes(), Some(wire.at))?;
         }
         self.delivered(producer)
     }

@@ -1,8 +1,10 @@
 //! How each Kafka client is set up: what a person configured, and on top what the design demands.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
+use annals_events::kind::Kind;
 use rdkafka::admin::AdminClient;
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
@@ -10,6 +12,8 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaResult;
 use rdkafka::producer::FutureProducer;
 use rdkafka::types::RDKafkaErrorCode;
+
+use super::registry::{self, Registry};
 
 /// How long a question to the brokers may take.
 pub const ASK_MAX: Duration = Duration::from_secs(10);
@@ -61,6 +65,7 @@ pub struct Connection {
     bootstrap: String,
     prefix: String,
     settings: Vec<(String, String)>,
+    schemas: Option<Arc<Registry>>,
 }
 
 /// Why there is no connection to be had.
@@ -112,7 +117,25 @@ impl Connection {
     /// [`SettingsError`].
     pub fn new(bootstrap: &str, prefix: &str, properties: Option<&Path>) -> Result<Self, SettingsError> {
         let settings = properties.map_or(Ok(Vec::new()), read_settings)?;
-        Ok(Self { bootstrap: bootstrap.to_owned(), prefix: prefix.to_owned(), settings })
+        Ok(Self { bootstrap: bootstrap.to_owned(), prefix: prefix.to_owned(), settings, schemas: None })
+    }
+
+    /// The same, with a schema registry: records name their schema.
+    #[must_use]
+    pub fn with_schemas(self, schemas: Arc<Registry>) -> Self {
+        Self { schemas: Some(schemas), ..self }
+    }
+
+    /// How it stands with the schema registry, if there is one.
+    #[must_use]
+    pub fn schemas(&self) -> Option<registry::Status> {
+        self.schemas.as_ref().map(|schemas| schemas.status())
+    }
+
+    /// The header that names the schema of a record's value, if its id is known.
+    #[must_use]
+    pub fn schema_header(&self, kind: Kind) -> Option<Vec<u8>> {
+        self.schemas.as_ref()?.header(kind)
     }
 
     /// What the topics' names begin with.
@@ -200,7 +223,7 @@ impl Connection {
         // the classic protocol: with the newer one the broker, not we, says after how long a dead
         // member is missed, and its default of 45 s is too long for a partition without an arbiter
         config.set("group.protocol", "classic").set("partition.assignment.strategy", "cooperative-sticky");
-        config.set("session.timeout.ms", "6000").set("heartbeat.interval.ms", "500");
+        config.set("session.timeout.ms", "6000").set("heartbeat.interval.ms", "300");
         config.set("enable.auto.commit", "false").set("enable.auto.offset.store", "false");
         config.set("isolation.level", "read_committed").set("auto.offset.reset", "latest");
         config.set("queued.max.messages.kbytes", "1024").set("queued.min.messages", "1");

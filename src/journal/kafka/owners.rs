@@ -15,6 +15,7 @@ use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::connect::{Connection, Topic, number};
+use super::tail::Tail;
 
 /// How often progress is committed for the dashboards.
 const COMMIT_PACE: Duration = Duration::from_secs(1);
@@ -33,7 +34,14 @@ impl Held {
     }
 }
 
-struct Watch(Arc<Held>);
+struct Watch(Arc<Held>, Arc<Tail>);
+
+impl Watch {
+    /// The arbiters sleep until something comes in their partition.
+    fn wake(&self, partitions: &[u32]) {
+        partitions.iter().for_each(|p| self.1.shelf(*p).ring());
+    }
+}
 
 impl ClientContext for Watch {}
 
@@ -44,6 +52,7 @@ impl ConsumerContext for Watch {
             let lost = partitions(list);
             tracing::info!(partitions = ?lost, "the group took partitions back");
             self.0.lock().retain(|p| !lost.contains(p));
+            self.wake(&lost);
         }
     }
 
@@ -58,7 +67,8 @@ impl ConsumerContext for Watch {
                 if !given.is_empty() {
                     tracing::info!(partitions = ?given, "the group gave us partitions");
                 }
-                self.0.lock().extend(given);
+                self.0.lock().extend(&given);
+                self.wake(&given);
             }
             Rebalance::Revoke(_) => {}
             Rebalance::Error(e) => {
@@ -86,9 +96,9 @@ impl Owners {
     ///
     /// # Errors
     /// librdkafka's.
-    pub fn join(connection: &Connection, partitions: u32) -> KafkaResult<Self> {
+    pub fn join(connection: &Connection, partitions: u32, tail: Arc<Tail>) -> KafkaResult<Self> {
         let held = Arc::new(Held::default());
-        let consumer = connection.member("arbiter", Watch(Arc::clone(&held)))?;
+        let consumer = connection.member("arbiter", Watch(Arc::clone(&held), tail))?;
         let topic = connection.topic(Topic::Proposals);
         consumer.subscribe(&[&topic])?;
         let judged: Arc<Vec<AtomicU64>> = Arc::new((0..partitions).map(|_| AtomicU64::new(0)).collect());

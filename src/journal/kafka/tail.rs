@@ -109,6 +109,11 @@ impl Shelf {
         lane.news = false;
     }
 
+    /// Ends everybody's wait: something else than a message has come.
+    pub fn ring(&self) {
+        self.change(|_| {});
+    }
+
     fn change(&self, change: impl FnOnce(&mut Lane)) {
         {
             let mut lane = self.lane();

@@ -34,8 +34,8 @@ pub enum TopicsError {
     /// The cluster cannot be reached, or refuses.
     #[error("the cluster cannot be asked: {0}")]
     Kafka(#[from] KafkaError),
-    /// The cluster refused to make a topic.
-    #[error("the topic {topic} cannot be made: {why}")]
+    /// The cluster refused to make or delete a topic.
+    #[error("the cluster refuses what is to be done with the topic {topic}: {why}")]
     Refused {
         /// The topic.
         topic: String,
@@ -94,6 +94,8 @@ fn settings(topic: Topic) -> &'static [(&'static str, &'static str)] {
             ("retention.bytes", "-1"),
             ("message.timestamp.type", "CreateTime"),
             ("message.timestamp.before.max.ms", "9223372036854775807"),
+            // nor must a disputed record of a far future keep the engine from writing behind it
+            ("message.timestamp.after.max.ms", "9223372036854775807"),
         ],
         Topic::Models | Topic::Progress => &[("cleanup.policy", "compact"), ("delete.retention.ms", DAY_MS)],
     }
@@ -109,6 +111,18 @@ fn partitions_of(topic: Topic, shape: Shape) -> u32 {
 /// # Errors
 /// [`TopicsError`]; it may be run again.
 pub async fn create(connection: &Connection, shape: Shape) -> Result<Vec<String>, TopicsError> {
+    let made = make(connection, shape).await?;
+    let (connection, partitions) = (connection.clone(), shape.partitions);
+    let opened = tokio::task::spawn_blocking(move || open_all(&connection, partitions)).await;
+    opened.unwrap_or_else(|_| Err(TopicsError::Opening { partition: 0, why: "this is a bug, see the log".into() }))?;
+    Ok(made)
+}
+
+/// Makes the topics that are missing, and leaves them empty: an import opens them.
+///
+/// # Errors
+/// [`TopicsError`]; it may be run again.
+pub async fn make(connection: &Connection, shape: Shape) -> Result<Vec<String>, TopicsError> {
     let existing = existing(connection)?;
     let differing: Vec<String> = Topic::ALL
         .iter()
@@ -145,10 +159,22 @@ pub async fn create(connection: &Connection, shape: Shape) -> Result<Vec<String>
             Err((topic, code)) => return Err(TopicsError::Refused { topic, why: code.to_string() }),
         }
     }
-    let (connection, partitions) = (connection.clone(), shape.partitions);
-    let opened = tokio::task::spawn_blocking(move || open_all(&connection, partitions)).await;
-    opened.unwrap_or_else(|_| Err(TopicsError::Opening { partition: 0, why: "this is a bug, see the log".into() }))?;
     Ok(made)
+}
+
+/// Deletes the topics that are there, with all that is in them.
+///
+/// # Errors
+/// [`TopicsError`].
+pub async fn delete(connection: &Connection) -> Result<Vec<String>, TopicsError> {
+    let existing: Vec<String> = existing(connection)?.into_keys().collect();
+    let names: Vec<&str> = existing.iter().map(String::as_str).collect();
+    if !names.is_empty() {
+        for result in connection.admin()?.delete_topics(&names, &AdminOptions::new()).await? {
+            result.map_err(|(topic, code)| TopicsError::Refused { topic, why: code.to_string() })?;
+        }
+    }
+    Ok(existing)
 }
 
 /// Writes `journal.opened` where nothing was ever written.

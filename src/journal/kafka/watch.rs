@@ -77,11 +77,6 @@ impl Watch {
         let seen = lock(&self.seen);
         Facts { silent: seen.answered.elapsed(), ..seen.facts.clone() }
     }
-
-    /// Whether no broker answered in the last round.
-    pub fn is_away(&self) -> bool {
-        lock(&self.seen).facts.trouble.is_some()
-    }
 }
 
 impl Drop for Watch {

@@ -23,6 +23,8 @@ pub struct Faults {
     pub propose: u32,
     /// The clock goes back.
     pub clock: u32,
+    /// Proposals' offsets leave a gap, as aborted transactions of producers do.
+    pub gaps: u32,
 }
 
 impl Faults {
@@ -39,6 +41,7 @@ impl Faults {
             repeat: rate(250),
             propose: rate(200),
             clock: rate(200),
+            gaps: rate(700),
         }
     }
 }

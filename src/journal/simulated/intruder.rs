@@ -1,14 +1,16 @@
 //! Somebody else writes a record into the journal, with the right chain, while an arbiter owns it.
 
-use annals_events::ledger::Ledger;
+use annals_events::ledger::{Ledger, Person};
 use annals_events::names::partition_of;
 use annals_events::record::Record;
 use annals_events::submission::Submission;
 use annals_events::time::Timestamp;
 
+use super::checker::Disputed;
 use super::world::World;
 use super::{Simulated, intrude};
-use crate::arbiter::Step;
+use crate::arbiter::resume::{Decision, resume};
+use crate::arbiter::{Status, Step};
 use crate::journal::Queued;
 
 /// What an intruder did, and what the owner made of it.
@@ -20,7 +22,24 @@ pub struct Intrusion {
     pub owner: String,
     /// Whether it halted.
     pub halted: bool,
+    /// What was written.
+    pub record: Record,
+    /// Whether it stands in another's place: then no fold comes behind it, and there is nothing to decide.
+    pub diverged: bool,
+    /// Who accepted it in the end.
+    pub accepted: Option<Person<'static>>,
 }
+
+impl Intrusion {
+    /// The record, if it is one about which a person decides.
+    pub fn disputed(&self) -> Option<Disputed> {
+        let is_disputed = !self.legal && !self.diverged;
+        is_disputed.then(|| Disputed { record: self.record.clone(), accepted: self.accepted })
+    }
+}
+
+/// Who accepts what was found.
+const PERSON: Person<'static> = Person { actor: "unverified:ada", reason: None, time: "2026-01-02T00:00:00Z" };
 
 /// Lets an intruder write into partition 0 while somebody owns it, and watches the owner.
 pub fn visit(world: &mut World) {
@@ -41,7 +60,7 @@ pub fn visit(world: &mut World) {
         world.step(owner);
     }
     let (legal, record) = forge(world);
-    intrude(&world.journal, 0, record);
+    intrude(&world.journal, 0, record.clone());
     let mut idle = 0;
     for _ in 0..3_000 {
         match world.step(owner) {
@@ -55,10 +74,54 @@ pub fn visit(world: &mut World) {
     }
     let heard = super::ears::open(&world.workers[owner].heard).clone();
     let halted = world.step(owner) == Some(Step::Halted);
-    world.intrusion = Some(Intrusion { legal, owner: heard.name, halted });
+    world.intrusion = Some(Intrusion { legal, owner: heard.name, halted, record, diverged: false, accepted: None });
     while world.unsent() > 0 {
         world.produce();
     }
+}
+
+/// All is healed, and the partition stands still: it must do so through restarts and takeovers, until
+/// somebody accepts the record; and then all must go on by themselves. Says what is wrong.
+pub fn stay(world: &mut World) -> Option<String> {
+    if world.intrusion.as_ref().is_none_or(|intrusion| intrusion.legal) {
+        return None;
+    }
+    let mut intrusion = world.intrusion.take()?;
+    let mut ledger = Ledger::new(0);
+    intrusion.diverged = visible(&world.journal).0.iter().any(|record| ledger.apply(record).is_err());
+    let record = intrusion.record.view().map(|view| (view.seq, intrusion.record.hash())).ok()?;
+    let stays = !intrusion.diverged;
+    world.intrusion = Some(intrusion);
+    if !stays {
+        return None;
+    }
+    if ledger.halted().map(|found| (found.seq, found.hash)) != Some(record) {
+        return Some(format!("the journal does not say that {record:?} is disputed, but {:?}", ledger.halted()));
+    }
+    // the owner dies, or another one takes over
+    let owner = world.assigned[0];
+    let of_zero: Vec<_> = (0..world.workers.len()).filter(|index| world.workers[*index].partition == 0).collect();
+    if world.dice.chance(500) {
+        world.workers[owner].arbiter = None;
+    }
+    world.assigned[0] = *world.dice.pick(&of_zero);
+    of_zero.iter().for_each(|index| world.rouse(*index));
+    let stuck = world.rest();
+    let all_halted = of_zero.iter().all(|index| matches!(super::ears::open(&world.workers[*index].heard).status, Status::Halted(_)));
+    if stuck.is_some() || !all_halted {
+        return stuck.or_else(|| Some("a restart or a takeover has forgotten the halt".into()));
+    }
+    if world.dice.chance(300) {
+        return None; // nobody decides
+    }
+    let decision = Decision::Accept { seq: record.0, hash: record.1 };
+    if let Err(refused) = resume(&*world.journal, 0, decision, PERSON) {
+        return Some(format!("the decision is refused: {refused}"));
+    }
+    if let Some(intrusion) = &mut world.intrusion {
+        intrusion.accepted = Some(PERSON);
+    }
+    world.rest()
 }
 
 /// The next record in the chain: a legal one, or one that nobody decided.
@@ -84,7 +147,8 @@ fn forge(world: &mut World) -> (bool, Record) {
     if let (2, Some(record)) = (choice, decided(&later)) {
         return (false, record); // right but for its time
     }
-    let src = if choice == 3 { proposals.len() as u64 + 5 } else { world.dice.below(proposals.len().max(1)) as u64 };
+    let last = proposals.last().map_or(0, |q| q.src);
+    let src = if choice == 3 { last + 5 } else { world.dice.roll() % (last + 1) };
     let record = ledger.overlay().judge(src, ledger.recorded(), &unasked(partitions)).1;
     (false, record.expect("a new model may always be created"))
 }

@@ -34,8 +34,12 @@ pub struct State {
 /// One partition of each topic.
 #[derive(Debug, Default)]
 pub struct Partition {
-    /// What was proposed; the index is the offset.
+    /// What was proposed and is kept; offsets grow, and leave gaps.
     pub proposals: Vec<Queued>,
+    /// The offset that comes next.
+    pub next_src: u64,
+    /// Every proposal before this offset is gone.
+    pub first_src: u64,
     /// The journal.
     pub records: Log<Record>,
     /// The verdicts.

@@ -38,7 +38,7 @@ pub struct Worker {
     pub partition: u32,
     pub arbiter: Option<Arbiter>,
     pub heard: Arc<Mutex<Heard>>,
-    asleep: u32,
+    pub asleep: u32,
     disk: Arc<Disk>,
     lives: u32,
 }
@@ -327,7 +327,7 @@ impl World {
             intruder::visit(&mut self);
         }
         self.heal();
-        let stuck = self.rest();
+        let stuck = self.rest().or_else(|| intruder::stay(&mut self));
         for worker in &self.workers {
             ears::open(&worker.heard).ledger = worker.arbiter.as_ref().map(|arbiter| arbiter.ledger().clone());
         }
@@ -336,14 +336,19 @@ impl World {
         let trace = state.trace.take().unwrap_or_default();
         let partitions = state.partitions.iter().map(|p| PartitionHistory {
             proposals: p.proposals.clone(),
+            disputed: None,
             records: p.records.visible(&p.transactions).into_iter().map(|(_, record)| record).collect(),
             verdicts: p.verdicts.visible(&p.transactions).into_iter().map(|(_, verdict)| verdict).collect(),
             late: p.late.clone(),
             misled: p.misled,
         });
+        let mut partitions: Vec<_> = partitions.collect();
+        if let (Some(intrusion), Some(partition)) = (&self.intrusion, partitions.first_mut()) {
+            partition.disputed = intrusion.disputed();
+        }
         let (fenced, intruded) = (self.setting.fenced, self.intrusion.is_some());
         let repeats = self.repeats || intruded;
-        let history = History { partitions: partitions.collect(), lives, fenced, repeats, intruded, stuck };
+        let history = History { partitions, lives, fenced, repeats, intruded, stuck };
         (history, self.intrusion, trace)
     }
 }

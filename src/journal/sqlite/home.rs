@@ -36,6 +36,12 @@ pub enum OpenError {
         /// One of the files.
         found: String,
     },
+    /// Choose another directory.
+    #[error("{dir} holds a journal: choose an empty directory; nothing was written")]
+    Taken {
+        /// The directory.
+        dir: PathBuf,
+    },
     /// There is nothing to read yet.
     #[error("{dir} holds no journal: name the directory of an engine, or start one on it with `annals serve --data`")]
     Missing {
@@ -161,11 +167,46 @@ fn lock(dir: &Path) -> Result<File, OpenError> {
     Ok(file)
 }
 
+/// As [`prepare`], for a journal that is filled before it is opened: it has no name yet.
+///
+/// # Errors
+/// [`OpenError`], also if there is a journal.
+pub fn prepare_unopened(dir: &Path, partitions: u32) -> Result<(File, PathBuf), OpenError> {
+    fs::create_dir_all(dir).map_err(|source| OpenError::Io { path: dir.to_owned(), source })?;
+    refuse_foreign(dir)?;
+    let lock = lock(dir)?;
+    if exists(dir)? {
+        return Err(OpenError::Taken { dir: dir.to_owned() });
+    }
+    refuse_emptied(dir)?;
+    Ok((lock, draft(dir, partitions, false)?))
+}
+
+/// Moves the write-ahead log into the file, so that it can be renamed.
+///
+/// # Errors
+/// [`OpenError`].
+pub fn settle(dir: &Path, unfinished: &Path) -> Result<(), OpenError> {
+    let sqlite = |e: &rusqlite::Error| trouble(dir, e);
+    let connection = Connection::open(unfinished).map_err(|e| sqlite(&e))?;
+    connection.pragma_update(None, "synchronous", "extra").map_err(|e| sqlite(&e))?;
+    connection.pragma_update(None, "journal_mode", "delete").map_err(|e| sqlite(&e))?;
+    connection.close().map_err(|(_, e)| sqlite(&e))?;
+    File::open(unfinished).and_then(|file| file.sync_all()).map_err(|source| OpenError::Io { path: unfinished.to_owned(), source })
+}
+
 /// Under another name first: a process that dies in the middle leaves no half journal.
 fn create(dir: &Path, partitions: u32) -> Result<(), OpenError> {
-    let (unfinished, file) = (dir.join(UNFINISHED), dir.join(FILE));
+    let unfinished = draft(dir, partitions, true)?;
+    fs::rename(&unfinished, dir.join(FILE)).map_err(|source| OpenError::Io { path: dir.to_owned(), source })?;
+    sync(dir)
+}
+
+/// A journal that has no name yet.
+fn draft(dir: &Path, partitions: u32, open: bool) -> Result<PathBuf, OpenError> {
+    let unfinished = dir.join(UNFINISHED);
     let io = |source| OpenError::Io { path: dir.to_owned(), source };
-    for leftover in [unfinished.clone(), dir.join(format!("{UNFINISHED}-journal"))] {
+    for leftover in ["", "-journal", "-wal", "-shm"].map(|suffix| dir.join(format!("{UNFINISHED}{suffix}"))) {
         match fs::remove_file(&leftover) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(io(e)),
             _ => {}
@@ -175,10 +216,9 @@ fn create(dir: &Path, partitions: u32) -> Result<(), OpenError> {
     let mut connection = Connection::open(&unfinished).map_err(|e| sqlite(&e))?;
     connection.pragma_update(None, "synchronous", "extra").map_err(|e| sqlite(&e))?;
     let id = uuid::Uuid::now_v7().to_string();
-    schema::create(&mut connection, &id, partitions, wall_clock()).map_err(|e| sqlite(&e))?;
+    schema::create(&mut connection, &id, partitions, wall_clock(), open).map_err(|e| sqlite(&e))?;
     connection.close().map_err(|(_, e)| sqlite(&e))?;
-    fs::rename(&unfinished, &file).map_err(io)?;
-    sync(dir)
+    Ok(unfinished)
 }
 
 /// Makes names in a directory durable.
@@ -220,6 +260,16 @@ pub fn check(dir: &Path) -> Result<Meta, OpenError> {
         }
     }
     Ok(meta)
+}
+
+/// What `meta` says of a journal that has no name yet.
+///
+/// # Errors
+/// [`OpenError`].
+pub fn unopened_meta(dir: &Path, unfinished: &Path) -> Result<Meta, OpenError> {
+    let connection = Connection::open(unfinished).map_err(|e| trouble(dir, &e))?;
+    let meta = read_meta(&connection).map_err(|e| trouble(dir, &e))?;
+    meta.ok_or_else(|| OpenError::Damaged { dir: dir.to_owned(), what: "its table `meta` is empty".into() })
 }
 
 fn read_meta(connection: &Connection) -> rusqlite::Result<Option<Meta>> {

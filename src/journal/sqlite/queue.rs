@@ -41,21 +41,19 @@ impl Queue {
 
     /// Appends a proposal and wakes the arbiter.
     pub fn push(&self, submission: Submission) -> Result<u64, ProposeError> {
-        let size = size_of(&submission);
         let src = {
             let mut inner = self.lock();
-            if inner.items.len() >= WAITING_MAX || inner.bytes + size > WAITING_BYTES_MAX {
-                return Err(ProposeError::Busy);
-            }
-            let (src, at) = (inner.next, inner.now());
-            inner.items.push_back(Queued { src, at, submission });
-            inner.next += 1;
-            inner.bytes += size;
+            let src = inner.push(submission)?;
             inner.news = true;
             src
         };
         self.news.notify_all();
         Ok(src)
+    }
+
+    /// Appends a proposal whose sender steps the arbiter itself.
+    pub fn push_quietly(&self, submission: Submission) -> Result<u64, ProposeError> {
+        self.lock().push(submission)
     }
 
     /// Waiting proposals from offset `from` on.
@@ -119,6 +117,18 @@ impl Queue {
 }
 
 impl Inner {
+    fn push(&mut self, submission: Submission) -> Result<u64, ProposeError> {
+        let size = size_of(&submission);
+        if self.items.len() >= WAITING_MAX || self.bytes + size > WAITING_BYTES_MAX {
+            return Err(ProposeError::Busy);
+        }
+        let (src, at) = (self.next, self.now());
+        self.items.push_back(Queued { src, at, submission });
+        self.next += 1;
+        self.bytes += size;
+        Ok(src)
+    }
+
     /// The wall clock, but never earlier than before.
     fn now(&mut self) -> Timestamp {
         self.last_at = self.last_at.max(wall_clock());

@@ -168,6 +168,9 @@ pub fn open(file: &Path) -> rusqlite::Result<Connection> {
     connection.busy_timeout(super::writer::BUSY_MAX)?;
     connection.set_prepared_statement_cache_capacity(64);
     keep_plans(&connection)?;
+    // after each commit of the writer it is empty anyway, and to make a large one again costs more
+    // than the read
+    connection.pragma_update(None, "cache_size", 12)?; // pages
     Ok(connection)
 }
 

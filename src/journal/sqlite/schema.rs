@@ -47,8 +47,8 @@ impl Sql {
     }
 }
 
-/// Makes the tables and writes `seq` 0 of every partition, in one transaction.
-pub fn create(connection: &mut Connection, id: &str, partitions: u32, at: Timestamp) -> rusqlite::Result<()> {
+/// Makes the tables and, if it is to be `open`, writes `seq` 0 of every partition, in one transaction.
+pub fn create(connection: &mut Connection, id: &str, partitions: u32, at: Timestamp, open: bool) -> rusqlite::Result<()> {
     let transaction = connection.transaction()?;
     transaction.execute_batch("CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID")?;
     let mut put = transaction.prepare("INSERT INTO meta (name, value) VALUES (?1, ?2)")?;
@@ -63,6 +63,9 @@ pub fn create(connection: &mut Connection, id: &str, partitions: u32, at: Timest
              CREATE TABLE proposals_{p} (src INTEGER PRIMARY KEY, at INTEGER NOT NULL, name INTEGER, verdict TEXT NOT NULL, submission BLOB NOT NULL);
              CREATE INDEX names_{p} ON proposals_{p} (name) WHERE name IS NOT NULL;"
         ))?;
+        if !open {
+            continue;
+        }
         let record = ledger::opening(p, partitions, at);
         let key = annals_events::names::Key::control(p);
         transaction.execute(&Sql::of(p).insert_record, params![0, key.as_str(), at.0, record.frame(), record.hash().0])?;

@@ -56,6 +56,8 @@ pub struct Writer {
     /// The lead has ended.
     ended: Condvar,
     written: AtomicU64,
+    /// By partition the offset behind the last proposal whose verdict is stored, or may be.
+    told: Vec<AtomicU64>,
 }
 
 struct State {
@@ -70,7 +72,7 @@ struct State {
     next_ticket: u64,
     /// A COMMIT failed so that nobody knows whether it would be there after a crash.
     undecided: bool,
-    /// Partitions in which a place was taken that only we may take, and what was found.
+    /// Partitions in which a verdict's place was taken that only we may take, and what was found.
     intruders: HashMap<u32, String>,
 }
 
@@ -84,6 +86,13 @@ struct Pending {
 impl Writer {
     /// Opens the writing connection of the journal in `dir`.
     pub fn open(dir: &Path, file: &Path, partitions: u32) -> rusqlite::Result<Self> {
+        let connection = connect(file)?;
+        let sql: Vec<_> = (0..partitions).map(Sql::of).collect();
+        let told = |sql: &Sql| {
+            let last: Option<i64> = connection.query_row(&sql.verdicts_end, [], |row| row.get(0))?;
+            Ok(AtomicU64::new(last.map_or(0, |last| last.unsigned_abs() + 1)))
+        };
+        let told = sql.iter().map(told).collect::<rusqlite::Result<_>>()?;
         let state = State {
             epochs: vec![0; partitions as usize],
             waiting: Vec::new(),
@@ -98,13 +107,19 @@ impl Writer {
         Ok(Self {
             dir: dir.to_owned(),
             file: file.to_owned(),
-            sql: (0..partitions).map(Sql::of).collect(),
-            connection: Mutex::new(connect(file)?),
+            sql,
+            connection: Mutex::new(connection),
             state: Mutex::new(state),
             turns: (0..partitions).map(|_| Condvar::new()).collect(),
             ended: Condvar::new(),
             written: AtomicU64::new(0),
+            told,
         })
+    }
+
+    /// Whether there may be verdicts from offset `from` on.
+    pub fn has_told(&self, partition: u32, from: u64) -> bool {
+        self.told[partition as usize].load(Ordering::Acquire) > from
     }
 
     /// Rows written since the start: the keeper looks at it.
@@ -133,7 +148,7 @@ impl Writer {
         self.lock().epochs[partition as usize] == epoch
     }
 
-    /// What was found where somebody else has written to the partition. It stays until a restart.
+    /// What was found where somebody else has written a verdict to the partition. It stays until a restart.
     pub fn intruder(&self, partition: u32) -> Option<String> {
         self.lock().intruders.get(&partition).cloned()
     }
@@ -253,13 +268,20 @@ impl Writer {
         let inserted = self.clean(connection).and_then(|()| insert(connection, &self.sql, group));
         if let Err(error) = inserted {
             let why = explain(&self.dir, &error);
-            if let ([alone], Some(ErrorCode::ConstraintViolation)) = (group, error.sqlite_error_code()) {
+            // a record in our place is the arbiter's to judge, when it reads it
+            let is_record = error.to_string().contains(": records_");
+            if let ([alone], Some(ErrorCode::ConstraintViolation), false) = (group, error.sqlite_error_code(), is_record) {
                 self.lock().intruders.insert(alone.partition, why.clone());
             }
             return match self.clean(connection) {
                 Ok(()) => Err(AppendError::Failed(why)),
                 Err(e) => Err(AppendError::Unknown(format!("{why}; and it could not be undone: {e}"))),
             };
+        }
+        for pending in group {
+            if let Some(last) = pending.rows.verdicts.last() {
+                self.told[pending.partition as usize].fetch_max(last.src + 1, Ordering::AcqRel);
+            }
         }
         let Err(error) = commit(connection) else {
             let rows = group.iter().map(|w| w.rows.records.len() + w.rows.verdicts.len()).sum::<usize>();

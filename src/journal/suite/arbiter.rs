@@ -3,13 +3,14 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use annals_events::ledger::Ledger;
+use annals_events::ledger::{Ledger, Person};
 use annals_events::model::Decided;
 use annals_events::record::{Hash, View};
 use annals_events::time::Timestamp;
 use annals_events::verdict::{Code, Outcome, Verdict};
 
-use super::{Kit, create, fold, judge, key_in, propose, records, submission};
+use super::{Kit, create, eventually, fold, judge, key_in, propose, records, submission};
+use crate::arbiter::resume::{Decision, ResumeError, resume};
 use crate::arbiter::snapshot::{Snapshot, Snapshots};
 use crate::arbiter::{Arbiter, Listener, Status, Step};
 use crate::journal::{Journal, Located, Queued};
@@ -225,6 +226,74 @@ pub fn a_forged_record_halts<K: Kit>() {
     assert!(ear.0.lock().unwrap().accepted.is_empty());
 }
 
+/// Forges a record while an arbiter owns the partition, and lets it halt. Returns the forged record's
+/// place and hash.
+fn forge_and_halt<K: Kit>(kit: &K, arbiter: &mut Arbiter, ear: &Ear) -> (u64, Hash) {
+    let journal = kit.journal();
+    let made_up = Queued { src: 7, at: Timestamp(1_800_000_000_000), submission: create(&key_in(&*journal, 0, 9), "forged") };
+    let batch = judge(&*journal, 0, &[made_up]);
+    let seq = batch.records[0].view().unwrap().seq;
+    kit.forge(0, &batch.records[0]);
+    assert_eq!(run_until(arbiter, "it halts", |_| false), Step::Halted, "{:?}", ear.0.lock().unwrap().status);
+    assert!(halted_with(ear).contains(&format!("--accept {seq}:{}", batch.records[0].hash())), "{}", halted_with(ear));
+    (seq, batch.records[0].hash())
+}
+
+const ADA: Person<'static> = Person { actor: "unverified:ada", reason: Some("it is ours"), time: "2027-02-01T00:00:00Z" };
+
+pub fn a_halt_outlives_a_restart_until_a_person_accepts_the_record<K: Kit>() {
+    let mut kit = K::fresh();
+    let journal = kit.journal();
+    let (mut arbiter, ear) = start(kit.journal(), 0);
+    propose(&*journal, 0, create(&key_in(&*journal, 0, 0), "a"));
+    run(&mut arbiter, &ear, 1);
+    let (seq, hash) = forge_and_halt(&kit, &mut arbiter, &ear);
+    eventually("the journal says so", || fold(&*journal, 0).halted().is_some_and(|found| (found.seq, found.hash) == (seq, hash)));
+    assert_eq!(arbiter.step(), Step::Halted);
+    drop((journal, arbiter));
+    kit.restart();
+    let journal = kit.journal();
+    let (mut arbiter, _) = start(kit.journal(), 0);
+    assert_eq!(run_until(&mut arbiter, "it is halted again", |_| false), Step::Halted);
+    propose(&*journal, 0, create(&key_in(&*journal, 0, 1), "b"));
+    assert_eq!(arbiter.step(), Step::Halted, "nothing is judged");
+
+    let done = resume(&*journal, 0, Decision::Accept { seq, hash }, ADA).unwrap();
+    assert_eq!((done.seq, done.next, done.accepted.len()), (seq + 2, 1, 2));
+    assert_eq!(fold(&*journal, 0).halted(), None);
+    // the same arbiter goes on, with the proposal that no record has answered
+    eventually("it goes on", || arbiter.step() != Step::Halted);
+    let judged = |arbiter: &Arbiter| arbiter.ledger().last_seq() == Some(seq + 3);
+    assert_eq!(run_until(&mut arbiter, "the proposal is judged", judged), Step::Idle);
+    let last = records(&*journal, 0).pop().unwrap().record;
+    assert_eq!((last.view().unwrap().id, last.view().unwrap().seq, last.view().unwrap().src), ("b", seq + 3, Some(1)));
+    assert_eq!(*arbiter.ledger(), fold(&*journal, 0));
+}
+
+pub fn a_decision_about_what_is_not_so_is_refused<K: Kit>() {
+    let kit = K::fresh();
+    let journal = kit.journal();
+    let refused = |decision: Decision, words: &str| {
+        let end = journal.end(0).unwrap();
+        match resume(&*journal, 0, decision, ADA) {
+            Err(ResumeError::Refused(why)) => assert!(why.contains(words), "{why}"),
+            other => panic!("{decision:?}: {other:?}"),
+        }
+        assert_eq!(journal.end(0).unwrap(), end, "nothing is written");
+    };
+    let (mut arbiter, ear) = start(kit.journal(), 0);
+    propose(&*journal, 0, create(&key_in(&*journal, 0, 0), "a"));
+    run(&mut arbiter, &ear, 1);
+    refused(Decision::Accept { seq: 1, hash: fold(&*journal, 0).last_hash() }, "is not halted");
+    refused(Decision::SkipTo(3), "has no gap");
+    let (seq, hash) = forge_and_halt(&kit, &mut arbiter, &ear);
+    refused(Decision::Accept { seq: seq - 1, hash }, &format!("another record: {seq}:{hash}"));
+    refused(Decision::Accept { seq, hash: Hash::of(b"another") }, &format!("another record: {seq}:{hash}"));
+    refused(Decision::SkipTo(3), "has no gap");
+    assert!(resume(&*journal, 3, Decision::SkipTo(3), ADA).unwrap_err().to_string().contains("no partition 3"));
+    assert_eq!(arbiter.step(), Step::Halted);
+}
+
 pub fn a_large_backlog_is_judged_in_order<K: Kit>() {
     let kit = K::fresh();
     let journal = kit.journal();
@@ -236,7 +305,8 @@ pub fn a_large_backlog_is_judged_in_order<K: Kit>() {
     let (mut arbiter, ear) = start(kit.journal(), 0);
     // what the first batch refuses may be told before anybody listens
     run_until(&mut arbiter, "the last is told", |_| ear.0.lock().unwrap().told.last().is_some_and(|v| v.src == 1_199));
-    assert_eq!(arbiter.ledger().last_seq(), Some(1));
+    // so many refusals in a row leave a record, too: a restart need not judge them again
+    assert_eq!((arbiter.ledger().last_seq(), arbiter.ledger().next_src()), (Some(2), 1_001));
     let heard = ear.0.lock().unwrap();
     let told: Vec<_> = heard.others().iter().map(|v| v.src).collect();
     assert!(told.is_sorted() && told.len() >= 1_199, "every refusal was told, in order: {}", told.len());

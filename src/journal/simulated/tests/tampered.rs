@@ -38,17 +38,19 @@ fn a_record_dropped_doubled_swapped_edited_or_added_is_rejected() {
     });
     rejected(Check::Copies, |h, _| h.partitions[0].records.swap(2, 3));
     rejected(Check::NoHalt, |h, _| {
-        let frame = String::from_utf8(h.partitions[0].records[2].frame().to_vec()).expect("a frame is UTF-8 here");
-        h.partitions[0].records[2] = Record::from_frame(frame.replace("/simulated", "/simulaned").into_bytes().into());
+        let mut frame = h.partitions[0].records[2].frame().to_vec();
+        let hash = frame.windows(12).position(|w| w == b"ce_prevhash\0").expect("every record has one");
+        frame[hash + 15] ^= 1; // another digit
+        h.partitions[0].records[2] = Record::from_frame(frame.into());
     });
     rejected(Check::Stream, |h, _| {
         // one event more than was decided, well formed and well chained
-        let (proposals, last) = (h.partitions[0].proposals.clone(), h.partitions[0].proposals.len() - 1);
+        let (proposals, last) = (h.partitions[0].proposals.clone(), h.partitions[0].proposals.last().map_or(0, |q| q.src));
         let expected = oracle(0, 1, &proposals);
         let next = proposals.iter().find_map(|q| {
             let mut other = q.submission.clone();
             other.headers.iter_mut().filter(|(name, _)| name == "ce_id").for_each(|(_, id)| *id = b"more".to_vec());
-            expected.ledger.overlay().judge(last as u64 + 1, q.at, &other).1
+            expected.ledger.overlay().judge(last + 1, q.at, &other).1
         });
         h.partitions[0].records.push(next.expect("one of them would be accepted again under a new id"));
     });
@@ -65,7 +67,7 @@ fn a_verdict_dropped_or_changed_is_rejected() {
         let place = verdicts.iter_mut().find_map(|v| if let Outcome::Accepted(place) = &mut v.outcome { Some(place) } else { None });
         place.expect("something was accepted").seq += 1;
     });
-    rejected(Check::Outcome, |h, _| h.partitions[0].verdicts[2].src = 1_000);
+    rejected(Check::Outcome, |h, _| h.partitions[0].verdicts[2].src = 1_000_000);
 }
 
 #[test]

@@ -1,0 +1,207 @@
+//! Statements and rows on one PostgreSQL connection; rows go in by COPY.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgArguments, PgConnection, PgRow};
+use sqlx::{Arguments, AssertSqlSafe, Column, Postgres, Row as _, TypeInfo, ValueRef};
+
+use super::{SCHEMA, within};
+use crate::database::{Connection, Row, Statement, Transaction, Work};
+use crate::table::{Cell, Table};
+
+/// How long one question may take.
+const QUESTION_MAX: Duration = Duration::from_secs(30);
+/// Bytes that are sent at once.
+const PIECE: usize = 256 * 1024;
+
+/// A connection of the pool: no question waits for ever on a database that fell silent.
+pub(super) struct Reader(pub(super) PoolConnection<Postgres>);
+
+impl Connection for Reader {
+    fn rows(&mut self, statement: Statement) -> Work<'_, Vec<Row>> {
+        Box::pin(within(QUESTION_MAX, self.0.rows(statement)))
+    }
+
+    fn run(&mut self, statement: Statement) -> Work<'_, ()> {
+        Box::pin(within(QUESTION_MAX, self.0.run(statement)))
+    }
+
+    fn insert<'a>(&'a mut self, prefix: &str, table: &'static Table, cells: Vec<Cell>) -> Work<'a, ()> {
+        self.0.insert(prefix, table, cells)
+    }
+
+    fn begin<'a>(&'a mut self, view: &str) -> Work<'a, Box<dyn Transaction + 'a>> {
+        (*self.0).begin(view)
+    }
+
+    fn shape<'a>(&'a mut self, table: &'a str) -> Work<'a, String> {
+        self.0.shape(table)
+    }
+
+    fn indexes<'a>(&'a mut self, table: &'a str) -> Work<'a, Vec<(String, String)>> {
+        self.0.indexes(table)
+    }
+}
+
+impl Connection for PgConnection {
+    fn rows(&mut self, statement: Statement) -> Work<'_, Vec<Row>> {
+        Box::pin(async move {
+            let (sql, arguments) = (numbered(&statement.sql), arguments(statement.cells)?);
+            let rows = sqlx::query_with(AssertSqlSafe(sql), arguments).persistent(statement.keep).fetch_all(self).await?;
+            let names: Arc<[Box<str>]> =
+                rows.first().map(|row| row.columns().iter().map(|c| c.name().into()).collect()).unwrap_or_default();
+            rows.iter().map(|row| Ok(Row { names: names.clone(), cells: cells(row)? })).collect()
+        })
+    }
+
+    fn run(&mut self, statement: Statement) -> Work<'_, ()> {
+        Box::pin(async move {
+            let (sql, arguments) = (numbered(&statement.sql), arguments(statement.cells)?);
+            sqlx::query_with(AssertSqlSafe(sql), arguments).persistent(statement.keep).execute(self).await?;
+            Ok(())
+        })
+    }
+
+    fn insert<'a>(&'a mut self, prefix: &str, table: &'static Table, cells: Vec<Cell>) -> Work<'a, ()> {
+        let (name, columns) = (table.name, table.columns.join(","));
+        let copy = format!("COPY {prefix}{name} ({columns}) FROM STDIN");
+        Box::pin(async move {
+            if cells.is_empty() {
+                return Ok(());
+            }
+            let mut copying = self.copy_in_raw(&copy).await?;
+            let mut piece = Vec::with_capacity(PIECE + PIECE / 8);
+            for row in cells.chunks(table.columns.len()) {
+                write_row(row, &mut piece);
+                if piece.len() >= PIECE {
+                    copying.send(piece.as_slice()).await?;
+                    piece.clear();
+                }
+            }
+            copying.send(piece).await?;
+            copying.finish().await?;
+            Ok(())
+        })
+    }
+
+    fn begin<'a>(&'a mut self, view: &str) -> Work<'a, Box<dyn Transaction + 'a>> {
+        let view = view.to_owned();
+        Box::pin(async move {
+            let mut transaction = sqlx::Connection::begin(self).await?;
+            lock_row(&mut transaction, &view).await?;
+            Ok(Box::new(transaction) as Box<dyn Transaction>)
+        })
+    }
+
+    fn shape<'a>(&'a mut self, table: &'a str) -> Work<'a, String> {
+        Box::pin(async move { Ok(format!("(LIKE {table} INCLUDING DEFAULTS)")) })
+    }
+
+    fn indexes<'a>(&'a mut self, table: &'a str) -> Work<'a, Vec<(String, String)>> {
+        Box::pin(async move {
+            let select = "SELECT indexname::text, indexdef FROM pg_indexes WHERE schemaname = $1 AND tablename = $2 ORDER BY 1";
+            let found: Vec<(String, String)> = sqlx::query_as(select).bind(SCHEMA).bind(table).fetch_all(self).await?;
+            let behind = |sql: String| {
+                let at = sql.find("USING ").ok_or_else(|| sqlx::Error::Protocol(format!("`{sql}` makes no index")))?;
+                Ok::<_, sqlx::Error>(sql[at..].to_owned())
+            };
+            found.into_iter().map(|(name, sql)| Ok((name, behind(sql)?))).collect()
+        })
+    }
+}
+
+/// Within the transaction nobody else writes the live view. The name of new tables has no row.
+pub(super) async fn lock_row(connection: &mut PgConnection, view: &str) -> Result<(), sqlx::Error> {
+    sqlx::query("SELECT 1 FROM views WHERE view = $1 FOR UPDATE").bind(view).execute(connection).await?;
+    Ok(())
+}
+
+/// Each `?` with its number, as PostgreSQL wants it. No statement of ours has one in a literal.
+fn numbered(sql: &str) -> String {
+    let mut parts = sql.split('?');
+    let mut numbered = String::with_capacity(sql.len() + 16);
+    numbered.push_str(parts.next().unwrap_or_default());
+    for (n, part) in (1..).zip(parts) {
+        let _ = write!(numbered, "${n}{part}"); // writing to memory cannot fail
+    }
+    numbered
+}
+
+fn arguments(cells: Vec<Cell>) -> Result<PgArguments, sqlx::Error> {
+    let mut arguments = PgArguments::default();
+    arguments.reserve(cells.len(), 0);
+    for cell in cells {
+        match cell {
+            Cell::Null => arguments.add(None::<String>),
+            Cell::Int(n) => arguments.add(n),
+            Cell::Text(text) => arguments.add(String::from(text)),
+        }
+        .map_err(sqlx::Error::Encode)?;
+    }
+    Ok(arguments)
+}
+
+fn cells(row: &PgRow) -> Result<Vec<Cell>, sqlx::Error> {
+    let cell = |column: usize| {
+        let raw = row.try_get_raw(column)?;
+        Ok(match (raw.is_null(), raw.type_info().name()) {
+            (true, _) => Cell::Null,
+            (false, "INT8") => Cell::Int(row.try_get(column)?),
+            (false, _) => Cell::Text(row.try_get(column)?),
+        })
+    };
+    (0..row.columns().len()).map(cell).collect()
+}
+
+/// A row in COPY's text format.
+fn write_row(row: &[Cell], out: &mut Vec<u8>) {
+    for (i, cell) in row.iter().enumerate() {
+        if i > 0 {
+            out.push(b'\t');
+        }
+        match cell {
+            Cell::Null => out.extend_from_slice(b"\\N"),
+            Cell::Int(n) => drop(write!(out, "{n}")), // writing to memory cannot fail
+            Cell::Text(text) => write_text(text.as_bytes(), out),
+        }
+    }
+    out.push(b'\n');
+}
+
+fn write_text(text: &[u8], out: &mut Vec<u8>) {
+    let mut rest = text;
+    while let Some(at) = rest.iter().position(|b| matches!(b, b'\\' | b'\n' | b'\r' | b'\t')) {
+        out.extend_from_slice(&rest[..at]);
+        out.extend_from_slice(match rest[at] {
+            b'\n' => b"\\n",
+            b'\r' => b"\\r",
+            b'\t' => b"\\t",
+            _ => b"\\\\",
+        });
+        rest = &rest[at + 1..];
+    }
+    out.extend_from_slice(rest);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_numbered_in_their_order() {
+        assert_eq!(numbered("a = ? AND b IN (?,?)"), "a = $1 AND b IN ($2,$3)");
+        assert_eq!(numbered("SELECT 1"), "SELECT 1");
+    }
+
+    #[test]
+    fn a_row_is_a_line_whatever_is_in_it() {
+        let row = [Cell::Null, Cell::Int(i64::MIN), Cell::Int(0), Cell::from("a\tb\\N\r\n"), Cell::from(""), Cell::Int(i64::MAX)];
+        let mut out = Vec::new();
+        write_row(&row, &mut out);
+        assert_eq!(String::from_utf8_lossy(&out), "\\N\t-9223372036854775808\t0\ta\\tb\\\\N\\r\\n\t\t9223372036854775807\n");
+    }
+}

@@ -1,0 +1,254 @@
+//! Views in SQLite: the file `views.db` in the data directory, written by one connection and read by many.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::migrate::MigrateError;
+use sqlx::sqlite::{
+    SqliteArguments, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
+};
+use sqlx::{Arguments, AssertSqlSafe, Column, ConnectOptions, Connection as _, Row as _, TypeInfo, ValueRef};
+use tokio::sync::Mutex;
+
+use super::{Behind, Connection, Database, Held, Place, Row, Statement, Transaction, Work};
+use crate::error::Error;
+use crate::store::{ROWS, values};
+use crate::table::{Cell, Table};
+
+/// The file's name in the data directory.
+pub const FILE: &str = "views.db";
+/// `Annv`: marks the file as ours (SQLite's `application_id`).
+const APPLICATION_ID: i64 = 0x416e_6e76;
+const READERS_MAX: u32 = 4;
+
+/// The file.
+pub(crate) struct Sqlite {
+    place: Place,
+    readers: SqlitePool,
+    writer: Mutex<SqliteConnection>,
+}
+
+impl Sqlite {
+    pub(crate) async fn open(dir: &Path, journal: &str) -> Result<Self, Error> {
+        let path = dir.join(FILE);
+        let place = Place::File(path.clone());
+        let fail = |e| fault(&place, e);
+        let options = SqliteConnectOptions::new()
+            .filename(&path)
+            .busy_timeout(Duration::from_secs(10))
+            .statement_cache_capacity(512)
+            .disable_statement_logging();
+        let writing = options
+            .clone()
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Normal)
+            .pragma("cache_size", "-65536"); // 64 MiB, in KiB
+        let mut writer = writing.connect().await.map_err(fail)?;
+        claim(&mut writer, &place).await?;
+        migrate(&mut writer, &place).await?;
+        let found: Option<String> =
+            sqlx::query_scalar("SELECT journal FROM annals_views").fetch_optional(&mut writer).await.map_err(fail)?;
+        match found {
+            Some(found) if found != journal => return Err(Error::OtherJournal { place, found, wanted: journal.into() }),
+            Some(_) => {}
+            None => {
+                let insert = sqlx::query("INSERT INTO annals_views (journal) VALUES ($1)").bind(journal.to_owned());
+                insert.execute(&mut writer).await.map_err(fail)?;
+            }
+        }
+        let readers = SqlitePoolOptions::new().max_connections(READERS_MAX).connect_lazy_with(options.read_only(true));
+        Ok(Self { place, readers, writer: writer.into() })
+    }
+
+    async fn only(&self) -> Result<Held<'_>, sqlx::Error> {
+        Ok(Box::new(Behind(self.writer.lock().await)))
+    }
+}
+
+impl Database for Sqlite {
+    fn place(&self) -> &Place {
+        &self.place
+    }
+
+    fn fault(&self, e: sqlx::Error) -> Error {
+        fault(&self.place, e)
+    }
+
+    fn shared(&self) -> bool {
+        false
+    }
+
+    fn reader(&self) -> Work<'_, Held<'_>> {
+        Box::pin(async { Ok(Box::new(Behind(self.readers.acquire().await?)) as Held<'_>) })
+    }
+
+    fn writer<'a>(&'a self, _: &'a str) -> Work<'a, Held<'a>> {
+        Box::pin(self.only())
+    }
+
+    fn doubt(&self, _: &str) {}
+
+    fn lead<'a>(&'a self, _: &'a str) -> Work<'a, bool> {
+        Box::pin(async { Ok(true) }) // the directory belongs to one engine
+    }
+
+    fn begin_rebuild<'a>(&'a self, _: &'static str) -> Work<'a, bool> {
+        Box::pin(async { Ok(true) })
+    }
+
+    fn end_rebuild(&self, _: &str) {}
+
+    fn builder<'a>(&'a self, _: &'a str) -> Work<'a, Held<'a>> {
+        Box::pin(self.only())
+    }
+
+    fn standstill<'a>(&'a self, _: &'a str) -> Work<'a, Held<'a>> {
+        Box::pin(self.only())
+    }
+
+    fn close(self: Box<Self>) -> Work<'static, ()> {
+        Box::pin(async move {
+            self.readers.close().await;
+            self.writer.into_inner().close().await
+        })
+    }
+}
+
+impl Connection for SqliteConnection {
+    fn rows(&mut self, statement: Statement) -> Work<'_, Vec<Row>> {
+        Box::pin(async move {
+            let arguments = arguments(statement.cells)?;
+            let query = sqlx::query_with(AssertSqlSafe(statement.sql), arguments).persistent(statement.keep);
+            let rows = query.fetch_all(self).await?;
+            let names: Arc<[Box<str>]> =
+                rows.first().map(|row| row.columns().iter().map(|c| c.name().into()).collect()).unwrap_or_default();
+            rows.iter().map(|row| Ok(Row { names: names.clone(), cells: cells(row)? })).collect()
+        })
+    }
+
+    fn run(&mut self, statement: Statement) -> Work<'_, ()> {
+        Box::pin(async move {
+            let arguments = arguments(statement.cells)?;
+            sqlx::query_with(AssertSqlSafe(statement.sql), arguments).persistent(statement.keep).execute(self).await?;
+            Ok(())
+        })
+    }
+
+    /// Statements have fixed shapes (so many rows at once), so that each is prepared once.
+    fn insert<'a>(&'a mut self, prefix: &str, table: &'static Table, cells: Vec<Cell>) -> Work<'a, ()> {
+        let insert = format!("INSERT INTO {prefix}{} ({}) VALUES ", table.name, table.columns.join(","));
+        let width = table.columns.len();
+        Box::pin(async move {
+            let mut left = cells.len() / width;
+            let mut cells = cells.into_iter();
+            for rows in ROWS {
+                if left < rows {
+                    continue;
+                }
+                let sql: Arc<str> = format!("{insert}{}", values(rows, width)).into();
+                while left >= rows {
+                    let arguments = arguments(cells.by_ref().take(rows * width))?;
+                    sqlx::query_with(AssertSqlSafe(sql.clone()), arguments).execute(&mut *self).await?;
+                    left -= rows;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn begin<'a>(&'a mut self, _: &str) -> Work<'a, Box<dyn Transaction + 'a>> {
+        Box::pin(async move { Ok(Box::new(sqlx::Connection::begin(self).await?) as Box<dyn Transaction>) })
+    }
+
+    fn shape<'a>(&'a mut self, table: &'a str) -> Work<'a, String> {
+        Box::pin(async move {
+            let select = "SELECT sql FROM sqlite_master WHERE type = 'table' AND name = $1";
+            let sql: String = sqlx::query_scalar(select).bind(table).fetch_one(self).await?;
+            columns(&sql).map(ToOwned::to_owned)
+        })
+    }
+
+    fn indexes<'a>(&'a mut self, table: &'a str) -> Work<'a, Vec<(String, String)>> {
+        Box::pin(async move {
+            let select = "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND tbl_name = $1 AND sql IS NOT NULL";
+            let found: Vec<(String, String)> = sqlx::query_as(select).bind(table).fetch_all(self).await?;
+            found.into_iter().map(|(name, sql)| Ok((name, columns(&sql)?.to_owned()))).collect()
+        })
+    }
+}
+
+/// What follows the name in the statement that made a table or an index: columns and options.
+fn columns(sql: &str) -> Result<&str, sqlx::Error> {
+    sql.find('(').and_then(|at| sql.get(at..)).ok_or_else(|| sqlx::Error::Protocol(format!("`{sql}` has no columns")))
+}
+
+fn arguments(cells: impl IntoIterator<Item = Cell, IntoIter: ExactSizeIterator>) -> Result<SqliteArguments, sqlx::Error> {
+    let (mut arguments, cells) = (SqliteArguments::default(), cells.into_iter());
+    arguments.reserve(cells.len(), 0);
+    for cell in cells {
+        match cell {
+            Cell::Null => arguments.add(None::<i64>),
+            Cell::Int(n) => arguments.add(n),
+            Cell::Text(text) => arguments.add(String::from(text)),
+        }
+        .map_err(sqlx::Error::Encode)?;
+    }
+    Ok(arguments)
+}
+
+fn cells(row: &SqliteRow) -> Result<Vec<Cell>, sqlx::Error> {
+    let cell = |column: usize| {
+        let raw = row.try_get_raw(column)?;
+        Ok(match (raw.is_null(), raw.type_info().name()) {
+            (true, _) => Cell::Null,
+            (false, "INTEGER") => Cell::Int(row.try_get(column)?),
+            (false, _) => Cell::Text(row.try_get(column)?),
+        })
+    };
+    (0..row.columns().len()).map(cell).collect()
+}
+
+/// Tells a damaged file from one that cannot be used just now.
+fn fault(place: &Place, source: sqlx::Error) -> Error {
+    const CORRUPT: i64 = 11;
+    const NOT_A_DATABASE: i64 = 26;
+    let code = source.as_database_error().and_then(|e| e.code()).and_then(|c| c.parse::<i64>().ok());
+    let gone = source.as_database_error().is_some_and(|e| e.message().starts_with("no such table"));
+    if gone || code.is_some_and(|c| [CORRUPT, NOT_A_DATABASE].contains(&(c & 0xff))) {
+        return Error::Damaged { place: place.clone(), source };
+    }
+    Error::Unavailable(source)
+}
+
+/// Marks a new file as ours, and refuses one that is somebody else's.
+async fn claim(connection: &mut SqliteConnection, place: &Place) -> Result<(), Error> {
+    let fail = |e| fault(place, e);
+    let id: i64 = sqlx::query_scalar("PRAGMA application_id").fetch_one(&mut *connection).await.map_err(fail)?;
+    if id == APPLICATION_ID {
+        return Ok(());
+    }
+    let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_master").fetch_one(&mut *connection).await.map_err(fail)?;
+    if id != 0 || tables != 0 {
+        return Err(Error::Foreign { place: place.clone() });
+    }
+    let mark = AssertSqlSafe(format!("PRAGMA application_id = {APPLICATION_ID}"));
+    sqlx::query(mark).execute(connection).await.map_err(fail)?;
+    Ok(())
+}
+
+async fn migrate(connection: &mut SqliteConnection, place: &Place) -> Result<(), Error> {
+    sqlx::migrate!("migrations/sqlite").run(connection).await.map_err(|e| migration(place, e, fault))
+}
+
+/// Why the tables could not be brought up to date.
+pub(super) fn migration(place: &Place, e: MigrateError, fault: impl Fn(&Place, sqlx::Error) -> Error) -> Error {
+    match e {
+        MigrateError::VersionMissing(_) | MigrateError::VersionMismatch(_) | MigrateError::VersionTooNew(..) => {
+            Error::Newer { place: place.clone() }
+        }
+        MigrateError::Execute(e) | MigrateError::ExecuteMigration(e, _) => fault(place, e),
+        other => Error::Unavailable(sqlx::Error::Migrate(Box::new(other))),
+    }
+}

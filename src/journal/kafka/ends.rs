@@ -1,0 +1,92 @@
+//! Up to which time each partition is judged: asks the broker once a second where the proposals end.
+//!
+//! Nobody waits for a broker here: who asks gets what was found out last.
+
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use annals_events::time::Timestamp;
+use rdkafka::error::{KafkaError, KafkaResult};
+
+use super::codec;
+use super::connect::Topic;
+use super::history::History;
+use super::tail::Tail;
+use crate::journal::ReadError;
+
+/// Time between two questions.
+const PACE: Duration = Duration::from_secs(1);
+/// Clocks of a broker and of this machine may differ by so much without harm.
+const SKEW_MAX: Duration = Duration::from_secs(1);
+
+/// See the module. Dropping it ends its thread.
+pub struct Ends {
+    settled: Arc<Vec<AtomicI64>>,
+    stop: Arc<(AtomicBool, Mutex<()>, Condvar)>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Ends {
+    /// Begins to ask.
+    ///
+    /// # Errors
+    /// librdkafka's, about a setting.
+    pub fn start(partitions: u32, tail: Arc<Tail>, history: Arc<History>) -> KafkaResult<Self> {
+        let settled: Arc<Vec<AtomicI64>> = Arc::new((0..partitions).map(|_| AtomicI64::new(0)).collect());
+        let stop: Arc<(AtomicBool, Mutex<()>, Condvar)> = Arc::default();
+        let (told, stopping) = (Arc::clone(&settled), Arc::clone(&stop));
+        let run = move || {
+            while !stopping.0.load(Ordering::Acquire) {
+                for (partition, settled) in (0..).zip(told.iter()) {
+                    // before the question: what comes after it may be later than that
+                    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().saturating_sub(SKEW_MAX);
+                    let Ok(judged) = is_judged(&tail, &history, partition) else { break };
+                    if judged {
+                        settled.fetch_max(i64::try_from(now.as_millis()).unwrap_or(0), Ordering::AcqRel);
+                    }
+                }
+                let guard = stopping.1.lock().unwrap_or_else(PoisonError::into_inner);
+                let _ = stopping.2.wait_timeout_while(guard, PACE, |()| !stopping.0.load(Ordering::Acquire));
+            }
+        };
+        let thread = std::thread::Builder::new().name("kafka-ends".into()).spawn(run);
+        let thread = thread.map_err(|_| KafkaError::ClientCreation("the system gives no more threads".into()))?;
+        Ok(Self { settled, stop, thread: Some(thread) })
+    }
+
+    /// Every proposal that came before this time has its verdict.
+    pub fn settled_until(&self, partition: u32) -> Timestamp {
+        Timestamp(self.settled[partition as usize].load(Ordering::Acquire))
+    }
+}
+
+/// Whether every proposal that there is has its verdict. Behind the last one there may be the marker
+/// of its producer's transaction, which only who reads there tells from a proposal.
+fn is_judged(tail: &Tail, history: &History, partition: u32) -> Result<bool, ReadError> {
+    let (low, end) = history.range(Topic::Proposals, partition)?;
+    let (next, known) = {
+        let lane = tail.shelf(partition).lane();
+        let next = lane.judged.map_or(0, |src| src + 1).max(low);
+        (next, lane.proposals.from(next, 1).is_some_and(|chunk| !chunk.items.is_empty()))
+    };
+    if next >= end || known {
+        return Ok(next >= end);
+    }
+    let rest = history.read(Topic::Proposals, partition, next, 1, codec::offset)?;
+    Ok(rest.items.is_empty() && rest.next >= end)
+}
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        {
+            let _guard = self.stop.1.lock().unwrap_or_else(PoisonError::into_inner);
+            self.stop.0.store(true, Ordering::Release);
+        }
+        self.stop.2.notify_all();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
