@@ -7,7 +7,8 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
-use crate::stage::{Engine, caught_up, digest, event, eventually, fresh, register};
+use crate::services::{self, Server, said};
+use crate::stage::{Engine, caught_up, data_of, digest, directory, event, eventually, fresh, program, register};
 use crate::surface::{promtool_is_content, tool};
 
 /// Exported only where it means something, which none of these engines does: a publisher that has
@@ -123,6 +124,39 @@ fn doctor_says_that_nobody_judges() {
         let metrics = engine.get("/metrics").text;
         (0..4).any(|p| metrics.contains(&format!("annals_proposals_waiting{{partition=\"{p}\"}} 1\n")))
     });
+}
+
+#[test]
+fn a_cluster_that_is_away_is_told_and_hangs_nobody() {
+    let (kafka, dir, prefix) = (Server::up("kafka"), directory(), services::prefix());
+    let broker = kafka.address.as_str();
+    let mut create = program();
+    create.args(["topics", "create", "--kafka", broker, "--kafka-prefix", &prefix]);
+    said(create.args(["--partitions", "2", "--replication-factor", "1", "--min-insync-replicas", "1"]));
+    let mut serve = program();
+    serve.args(["serve", "--kafka", broker, "--kafka-prefix", &prefix, "--listen", "127.0.0.1:0", "--data"]).arg(data_of(&dir));
+    let engine = Engine::spawn(serve);
+    register(&engine, "iris", 1);
+    eventually("all is well", || engine.annals(&["doctor"]).status.success());
+    kafka.kill();
+    let mut report = String::new();
+    eventually("doctor says that the cluster is away", || {
+        let output = engine.annals(&["doctor"]);
+        report = String::from_utf8_lossy(&output.stdout).into_owned();
+        output.status.code() == Some(1) && report.contains("the Kafka cluster has not answered for")
+    });
+    assert!(report.contains("do not restart it for this"), "{report}");
+    let silent = |engine: &Engine| {
+        let metrics = engine.get("/metrics").text;
+        metrics.lines().find_map(|line| line.strip_prefix("annals_cluster_silent_seconds ")?.parse::<f64>().ok()).unwrap()
+    };
+    // no scrape waits for a broker: if each did, not so many would be through
+    let before = silent(&engine);
+    (0..100).for_each(|_| assert!(silent(&engine) > 20.0));
+    assert!(before > 20.0 && silent(&engine) - before < 60.0, "{before}");
+    kafka.back();
+    eventually("it goes on by itself", || silent(&engine) < 10.0 && engine.annals(&["doctor"]).status.success());
+    register(&engine, "iris", 2);
 }
 
 #[test]
