@@ -200,6 +200,9 @@ pub struct Rebuild {
     /// Work on this directory, on which no engine may run
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
+    /// With --data: the PostgreSQL database that keeps the views, if the directory does not
+    #[arg(long, env = "ANNALS_DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    pub database: Option<String>,
     /// Where to ask.
     #[command(flatten)]
     pub remote: Remote,

@@ -61,6 +61,7 @@ struct Line {
 #[derive(Clone, Default)]
 struct State {
     trouble: Option<String>,
+    waits: bool,
     behind_since: Option<Instant>,
 }
 
@@ -77,6 +78,8 @@ pub struct Progress {
     pub stale: Duration,
     /// Why it does not go on.
     pub trouble: Option<String>,
+    /// Whether the trouble may pass by itself, such as a database that is away.
+    pub waits: bool,
 }
 
 impl Runner {
@@ -129,7 +132,8 @@ impl Runner {
             let (seqs, state) = (line.seqs.borrow().clone(), line.state().clone());
             let behind = |(head, seq): (&Option<u64>, &Option<u64>)| count(*head).saturating_sub(count(*seq));
             let stale = state.behind_since.map(|since| since.elapsed()).unwrap_or_default();
-            Progress { name: line.name, lag_events: heads.iter().zip(&seqs).map(behind).sum(), seqs, stale, trouble: state.trouble }
+            let lag_events = heads.iter().zip(&seqs).map(behind).sum();
+            Progress { name: line.name, lag_events, seqs, stale, trouble: state.trouble, waits: state.waits }
         };
         self.lines.iter().map(progress).collect()
     }
@@ -183,6 +187,7 @@ impl Runner {
             let Err(trouble) = self.lead_or_watch(line, &mut pause).await else { continue };
             let text = trouble.to_string();
             let known = line.state().trouble.replace(text.clone()).is_some_and(|before| before == text);
+            line.state().waits = false;
             let wait = match &trouble {
                 Trouble::View(e) if e.stops() || matches!(e, Error::Stopped { .. } | Error::Damaged { .. }) => {
                     if !known {
@@ -199,6 +204,7 @@ impl Runner {
                     if !known {
                         tracing::warn!(view = line.name, "view waits and tries again: {text}");
                     }
+                    line.state().waits = true;
                     pause
                 }
             };

@@ -74,7 +74,7 @@ pub async fn run(config: config::Serve) -> anyhow::Result<()> {
 /// Opens the journal on a thread that may block: it asks a disk or a cluster.
 async fn open_journal(config: config::Serve, stopping: watch::Receiver<bool>) -> anyhow::Result<Arc<dyn Journal>> {
     let arbitrate = config.roles.contains(&config::kafka::Role::Arbiter);
-    let url = config.on_kafka().and_then(|kafka| kafka.schema_registry.as_deref());
+    let url = config.on_kafka().and_then(config::kafka::Kafka::schemas_url);
     let schemas = url.map(|url| Registry::start(url, stopping)).transpose()?;
     let opening = tokio::task::spawn_blocking(move || open::open(&config.data, config.on_kafka(), arbitrate, schemas));
     Ok(opening.await??)

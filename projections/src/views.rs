@@ -226,6 +226,18 @@ impl Views {
         Ok(all)
     }
 
+    /// Why this engine does not go on with a view, if it does not.
+    #[must_use]
+    pub fn stopped(&self, view: &str) -> Option<String> {
+        self.states().get(view).and_then(|state| state.stopped.clone())
+    }
+
+    /// Whether this engine is rebuilding a view.
+    #[must_use]
+    pub fn rebuilding(&self, view: &str) -> bool {
+        self.states().get(view).is_some_and(|state| state.rebuilding)
+    }
+
     /// Empties a view, so that it is made again from the first event on.
     ///
     /// # Errors

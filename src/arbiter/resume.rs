@@ -106,7 +106,7 @@ impl Fold<'_> {
         }
     }
 
-    fn to_end(&mut self) -> Result<(), ResumeError> {
+    fn catch_up(&mut self) -> Result<(), ResumeError> {
         let end = self.journal.end(self.partition)?;
         self.advance(&mut |_, _| {})?;
         if self.from < end {
@@ -128,10 +128,10 @@ pub fn resume(journal: &dyn Journal, partition: u32, decision: Decision, person:
         return Err(ResumeError::Refused(format!("there is no partition {partition}: the journal has {}", journal.partitions())));
     }
     let mut fold = Fold { journal, partition, ledger: Ledger::new(partition), from: 0 };
-    fold.to_end()?;
+    fold.catch_up()?;
     check(&fold, decision)?;
     let mut claim = journal.claim(partition)?;
-    fold.to_end()?;
+    fold.catch_up()?;
     let accepted = check(&fold, decision)?;
     let record = match (decision, fold.ledger.halted()) {
         (Decision::Accept { .. }, Some(dispute)) => fold.ledger.resuming(dispute, person),

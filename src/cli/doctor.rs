@@ -232,6 +232,10 @@ fn view(view: &View, heads: &Partitions) -> Finding {
                  {name}` makes the view anew from it"
             ),
         ),
+        ("waiting", _) => Finding::wait(
+            format!("view {name} waits, {lag} events behind: {reason}"),
+            "it tries again and goes on by itself; if it stays so, look at the database that keeps the views, and at the network to it",
+        ),
         ("rebuilding", _) => Finding::wait(format!("view {name} is being rebuilt"), "wait: the old one answers until then"),
         ("following", _) if view.stale_s > STALE_S => Finding::act(
             format!("view {name} follows, {lag} events and {:.0} s behind", view.stale_s),
@@ -265,7 +269,7 @@ fn directory(dir: &FilePath) -> Result<Vec<Finding>, Failure> {
     findings.push(if views.exists() {
         Finding::well("its views are there; `annals doctor` asks a running engine how they are")
     } else {
-        Finding::wait("it has no views", "start the engine: it makes them from the journal")
+        Finding::wait("it has no views", "start the engine: it makes them from the journal, here or in the database that --database names")
     });
     Ok(findings)
 }
@@ -316,6 +320,7 @@ mod tests {
         assert_eq!(seen(200, one("following", 600.0)), [Level::Act]);
         assert_eq!(seen(200, one("stopped", 0.0)), [Level::Act]);
         assert_eq!(seen(200, one("rebuilding", 0.0)), [Level::Wait]);
+        assert_eq!(seen(200, one("waiting", 0.0)), [Level::Wait]);
         assert_eq!(seen(200, one("new-state", 0.0)), [Level::Act]);
         assert_eq!((seen(503, Value::Null), seen(500, Value::Null)), (vec![Level::Wait], vec![Level::Act]));
         let away = json!({"views": [{"name": "registry", "state": "stopped", "reason": "the views' database does not answer: refused"}]});

@@ -38,7 +38,7 @@ struct Step {
 /// [`Failure`]; the old view is as it was.
 pub fn run(args: &Rebuild, out: &mut Output) -> Result<Exit, Failure> {
     let entries = match &args.data {
-        Some(dir) => offline(dir, &args.name)?,
+        Some(dir) => offline(dir, args.database.as_deref(), &args.name)?,
         None => remote(args)?,
     };
     if args.remote.json {
@@ -70,7 +70,7 @@ fn remote(args: &Rebuild) -> Result<u64, Failure> {
 }
 
 /// Takes the directory's lock first: two writers of one view would spoil it.
-fn offline(dir: &FilePath, name: &str) -> Result<u64, Failure> {
+fn offline(dir: &FilePath, database: Option<&str>, name: &str) -> Result<u64, Failure> {
     if !NAMES.contains(&name) {
         return Err(Failure::Usage(format!("there is no view `{name}`: there are {}", NAMES.join(", "))));
     }
@@ -81,7 +81,10 @@ fn offline(dir: &FilePath, name: &str) -> Result<u64, Failure> {
     let progress = Progress::records("rebuilding", total);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(anyhow::Error::from)?;
     let rebuilt = runtime.block_on(async {
-        let views = Views::open(dir, journal.id()).await?;
+        let views = match database {
+            Some(url) => Views::connect(url, journal.id()).await?,
+            None => Views::open(dir, journal.id()).await?,
+        };
         let (bar, mut before) = (&progress, 0);
         let rebuilt = views.rebuild(name, JournalSource::new(journal.clone()), |entries| {
             bar.add(entries.saturating_sub(before));
@@ -100,8 +103,8 @@ mod tests {
     #[test]
     fn a_rebuild_makes_no_journal_where_there_is_none() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(offline(dir.path(), "registry").unwrap_err().code(), 1);
-        assert_eq!(offline(dir.path(), "nonsense").unwrap_err().code(), 2);
+        assert_eq!(offline(dir.path(), None, "registry").unwrap_err().code(), 1);
+        assert_eq!(offline(dir.path(), None, "nonsense").unwrap_err().code(), 2);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 
@@ -110,10 +113,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         drop(SqliteJournal::open(dir.path()).unwrap());
         for name in NAMES {
-            assert_eq!(offline(dir.path(), name).unwrap(), u64::from(crate::journal::PARTITIONS), "{name}");
+            assert_eq!(offline(dir.path(), None, name).unwrap(), u64::from(crate::journal::PARTITIONS), "{name}");
         }
         let running = SqliteJournal::open(dir.path()).unwrap();
-        let failure = offline(dir.path(), "registry").unwrap_err().to_string();
+        let failure = offline(dir.path(), None, "registry").unwrap_err().to_string();
         assert!(failure.contains("another engine"), "{failure}");
         drop(running);
     }

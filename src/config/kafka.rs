@@ -22,6 +22,14 @@ pub struct Kafka {
     pub schema_registry: Option<String>,
 }
 
+impl Kafka {
+    /// Where the events' schemas are to be registered, if anywhere.
+    #[must_use]
+    pub fn schemas_url(&self) -> Option<&str> {
+        self.schema_registry.as_deref()
+    }
+}
+
 /// A part of the engine that an instance may run without the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Role {

@@ -18,7 +18,7 @@ use super::{App, lines};
 pub struct View {
     /// Its name.
     pub name: &'static str,
-    /// `following`, `stopped` or `rebuilding`.
+    /// `following`, `waiting` (for what passes by itself), `stopped` or `rebuilding`.
     pub state: &'static str,
     /// Why it does not go on.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -48,14 +48,16 @@ pub struct AllViews {
 )]
 pub async fn list(State(app): State<App>) -> Result<Response, Problem> {
     let runner = viewing(&app).await?;
-    let statuses = runner.views().status().await.map_err(problem)?;
     let view = |progress: crate::runner::Progress| {
-        let status = statuses.iter().find(|status| status.name == progress.name);
-        let reason = status.and_then(|status| status.stopped.clone()).or(progress.trouble);
+        // not a word from the database: it may be away, and that is to be seen here
+        let (stopped, rebuilding) = (runner.views().stopped(progress.name), runner.views().rebuilding(progress.name));
+        let waits = progress.waits && stopped.is_none();
+        let reason = stopped.or(progress.trouble);
         View {
             name: progress.name,
-            state: match (&reason, status.is_some_and(|status| status.rebuilding)) {
+            state: match (&reason, rebuilding) {
                 (_, true) => "rebuilding",
+                (Some(_), false) if waits => "waiting",
                 (Some(_), false) => "stopped",
                 (None, false) => "following",
             },
@@ -110,11 +112,10 @@ pub enum RebuildLine {
 )]
 pub async fn rebuild(State(app): State<App>, Path(name): Path<String>) -> Result<Response, Problem> {
     let runner = viewing(&app).await?;
-    let statuses = runner.views().status().await.map_err(problem)?;
-    let status = statuses.iter().find(|status| status.name == name);
-    let status = status.ok_or_else(|| problem(annals_projections::Error::UnknownView { name: name.clone() }))?;
-    if status.rebuilding {
-        return Err(problem(annals_projections::Error::Rebuilding(status.name)));
+    let known = annals_projections::NAMES.iter().find(|known| **known == name);
+    let known = known.ok_or_else(|| problem(annals_projections::Error::UnknownView { name: name.clone() }))?;
+    if runner.views().rebuilding(known) {
+        return Err(problem(annals_projections::Error::Rebuilding(known)));
     }
     let permit = lines::permit(&app)?;
     let of = app.door.heads().iter().map(|head| head.seq.map_or(0, |seq| seq + 1)).sum();

@@ -1,5 +1,7 @@
 //! The runner on a real journal.
 
+mod shared;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 

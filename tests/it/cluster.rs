@@ -14,17 +14,38 @@ pub fn bootstrap() -> String {
 /// Topics on the shared broker, and a directory for what the instances keep.
 pub struct Cluster {
     pub prefix: String,
+    bootstrap: String,
     dir: TempDir,
+    /// How to reach the brokers, beside their address.
+    reach: Vec<String>,
     extra: Vec<String>,
 }
 
 impl Cluster {
-    /// New topics of 4 partitions.
+    /// A prefix on the shared broker of which there are no topics yet.
+    pub fn unmade() -> Self {
+        Self::reached(&bootstrap(), &format!("it-{}", uuid::Uuid::now_v7()), &[])
+    }
+
+    fn reached(bootstrap: &str, prefix: &str, reach: &[&str]) -> Self {
+        let reach = reach.iter().map(ToString::to_string).collect();
+        Self { prefix: prefix.into(), bootstrap: bootstrap.into(), dir: directory(), reach, extra: Vec::new() }
+    }
+
+    /// New topics of 4 partitions on the shared broker.
     pub fn fresh() -> Self {
-        let cluster = Self { prefix: format!("it-{}", uuid::Uuid::now_v7()), dir: directory(), extra: Vec::new() };
-        let made = cluster.topics("create", &["--partitions", "4", "--replication-factor", "1", "--min-insync-replicas", "1"]);
+        Self::unmade().made()
+    }
+
+    /// New topics of 4 partitions on this broker, reached with these arguments.
+    pub fn on(bootstrap: &str, prefix: &str, reach: &[&str]) -> Self {
+        Self::reached(bootstrap, prefix, reach).made()
+    }
+
+    fn made(self) -> Self {
+        let made = self.topics("create", &["--partitions", "4", "--replication-factor", "1", "--min-insync-replicas", "1"]);
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        cluster
+        self
     }
 
     /// Every instance gets these arguments, too.
@@ -36,7 +57,7 @@ impl Cluster {
     /// Runs `annals topics …`.
     pub fn topics(&self, command: &str, args: &[&str]) -> std::process::Output {
         let mut topics = program();
-        topics.args(["topics", command, "--kafka", &bootstrap(), "--kafka-prefix", &self.prefix]).args(args);
+        topics.args(["topics", command, "--kafka", &self.bootstrap, "--kafka-prefix", &self.prefix]).args(&self.reach).args(args);
         topics.output().unwrap()
     }
 
@@ -44,8 +65,8 @@ impl Cluster {
     pub fn command(&self, name: &str) -> Command {
         let mut command = program();
         let data = self.dir.path().join(name);
-        command.args(["serve", "--kafka", &bootstrap(), "--kafka-prefix", &self.prefix, "--data", data.to_str().unwrap()]);
-        command.args(["--listen", "127.0.0.1:0"]).args(&self.extra);
+        command.args(["serve", "--kafka", &self.bootstrap, "--kafka-prefix", &self.prefix, "--data", data.to_str().unwrap()]);
+        command.args(["--listen", "127.0.0.1:0"]).args(&self.reach).args(&self.extra);
         command
     }
 

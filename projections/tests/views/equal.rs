@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::answers::answers;
 use crate::every::Stored;
-use crate::home::{Base, Home};
+use crate::home::{Base, Database, Home};
 use crate::journal::{Journal, apply_all};
 
 const HISTORIES: u64 = 3;
@@ -102,7 +102,9 @@ async fn same_answers(sqlite: &Views, postgres: &Views, at: &AsOf, limit: u32) -
 async fn every_answer_about_random_histories_is_the_same_at_any_time() {
     for seed in 1..=HISTORIES {
         let (journal, mut dice) = (history(seed * 7919), Dice(seed));
-        let (sqlite, postgres) = (Base::Sqlite.home().await, Base::Postgres.home().await);
+        // a database that sorts as people do, unless it is told not to
+        let database = Database::make("TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'en-US'").await;
+        let (sqlite, postgres) = (Base::Sqlite.home().await, Home::Database(database));
         let (a, b) = (sqlite.open().await, postgres.open().await);
         let mut points = vec![AsOf::Now];
         let mut left = journal.entries.as_slice();

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use annals_projections::{AsOf, Entry, Error, NAMES, Views};
 
 use crate::every::Stored;
-use crate::home::{Base, Home};
+use crate::home::{Base, Database, Home};
 use crate::journal::{Journal, apply_all, iris};
 
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -189,7 +189,7 @@ async fn a_view_is_rebuilt_by_one_engine_at_a_time_and_a_start_leaves_it_alone()
 async fn an_address_that_is_none_and_an_encoding_that_holds_too_little_are_refused() {
     let error = Views::connect("mysql://somewhere", "journal-1").await.err().unwrap();
     assert!(matches!(error, Error::Url(_)) && error.to_string().contains("postgres://"), "{error}");
-    let home = Home::Database(crate::home::Database::make("ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0").await);
+    let home = Home::Database(Database::make("ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0").await);
     let error = home.open_as("journal-1").await.err().unwrap();
     assert!(matches!(error, Error::Encoding { .. }) && error.to_string().contains("UTF8"), "{error}");
 }

@@ -159,6 +159,9 @@ pub async fn make(connection: &Connection, shape: Shape) -> Result<Vec<String>, 
             Err((topic, code)) => return Err(TopicsError::Refused { topic, why: code.to_string() }),
         }
     }
+    let (connection, partitions) = (connection.clone(), shape.partitions);
+    let led = tokio::task::spawn_blocking(move || (0..partitions).try_for_each(|partition| await_leader(&connection, partition))).await;
+    led.unwrap_or_else(|_| Err(TopicsError::Opening { partition: 0, why: "this is a bug, see the log".into() }))?;
     Ok(made)
 }
 
@@ -182,7 +185,6 @@ fn open_all(connection: &Connection, partitions: u32) -> Result<(), TopicsError>
     let reader = connection.reader("opening", false)?;
     let name = connection.topic(Topic::Journal);
     for partition in 0..partitions {
-        await_leader(connection, partition)?;
         if range(&reader, &name, partition)?.1 > 0 {
             continue;
         }

@@ -81,7 +81,7 @@ impl Client {
                 short(raw.map_or("", |raw| &raw.message)),
                 self.shown.trim_end_matches('/'),
             )),
-            _ => self.away(&format!("{}: {}", error.error, error.source().map_or_else(String::new, |source| innermost(source)))),
+            _ => self.away(&format!("{}: {}", error.error, error.source().map_or_else(String::new, innermost))),
         }
     }
 
