@@ -1,16 +1,24 @@
 //! What to do about a partition that has halted: the reason says what was found, and mostly the command.
 
+/// What the command needs beside what the reason says.
+const PLACE: &str = "say with --kafka and --kafka-prefix, or --data, which journal, with --actor who you are and with --reason why";
+
 /// What a person should do.
 pub fn todo(reason: &str) -> String {
     match command(reason) {
         Some(command) if command.contains("--skip-to") => format!(
             "proposals are gone that nobody has judged: find out why, and ask who proposed then to send again with the same ids; then \
-             `{command}` records that they were given up, and the partition goes on"
+             `{command}` records that they were given up, and the partition goes on; {PLACE}"
         ),
         Some(command) => format!(
             "keep a copy of the journal and find out who wrote that record, since only the arbiter may; if it shall stand, `{command}` \
-             records your decision for ever and the partition goes on; if not, stop the engine and restore a backup"
+             records your decision for ever and the partition goes on ({PLACE}); if not, stop the engine and restore a backup"
         ),
+        None if reason.contains("an import into the journal did not come to its end") => {
+            "the import was cut off: make new topics with `annals topics create --for-import` (embedded: a new directory), and run \
+             `annals import` again; nothing was served from the half"
+                .into()
+        }
         None if lost(reason) => "records are gone: stop every instance, keep what is left as evidence, and restore the journal from a \
              backup or a mirror; do not start anew beside it, and rebuild no view before that"
             .into(),
@@ -52,6 +60,11 @@ mod tests {
             ("the journal ends at offset 3 although it had records up to 9", "backup or a mirror", "annals partition resume"),
             ("a snapshot was taken at seq 10, where the journal has no record now: it was cut or changed", "rebuild no view", "resume"),
             ("a topic was deleted, emptied or made anew under the running engine (x)", "stop every instance", "resume"),
+            (
+                "an import into the journal did not come to its end, which is at seq 42: empty the journal and import again, whole",
+                "annals topics create --for-import",
+                "resume",
+            ),
             ("the journal is damaged: the record does not have the hash that was stored with it", "annals audit verify", "resume"),
         ] {
             let todo = todo(reason);
