@@ -10,8 +10,8 @@ use super::{BUCKETS_S, raise, whole};
 use crate::arbiter::{Counts, Status};
 use crate::journal::facts::Facts;
 
-/// See the module. What means nothing here, such as a cluster's state without a cluster, is not exported.
-pub struct Operations {
+/// What happens to proposals here.
+struct Judging {
     owned: IntGaugeVec,
     halted: IntGaugeVec,
     claims: IntCounterVec,
@@ -19,6 +19,10 @@ pub struct Operations {
     verdicts: IntCounterVec,
     refusals: IntCounterVec,
     commit: Histogram,
+}
+
+/// What the journal's servers say; not exported where there are none.
+struct Cluster {
     waiting: IntGaugeVec,
     stalled: GaugeVec,
     unstable: IntGaugeVec,
@@ -27,6 +31,12 @@ pub struct Operations {
     clock: GaugeVec,
     arbiters: IntGaugeVec,
     registry: IntGaugeVec,
+}
+
+/// See the module. What means nothing here, such as a cluster's state without a cluster, is not exported.
+pub struct Operations {
+    judging: Judging,
+    cluster: Cluster,
     views_open: IntGauge,
     readers: IntGauge,
     subscribers: IntGauge,
@@ -39,13 +49,9 @@ pub const PUBLISHER_LAG: &str = "annals_publisher_lag_events";
 const OUTCOMES: [&str; 4] = ["accepted", "duplicate", "refused", "malformed"];
 const REGISTRY_STATES: [&str; 4] = ["registering", "registered", "away", "refused"];
 
-impl Operations {
-    /// All of them, at zero and registered.
-    ///
-    /// # Errors
-    /// If two had the same name, which a test excludes.
-    pub(super) fn new(registry: &Registry) -> Result<Self> {
-        let new = Self {
+impl Judging {
+    fn new() -> Result<Self> {
+        Ok(Self {
             owned: partition_gauge(
                 "annals_partition_owned",
                 "1 where this instance judges the partition. Summed over all instances it is 1: with 0 nobody judges, start an instance \
@@ -85,6 +91,13 @@ impl Operations {
                 )
                 .buckets(BUCKETS_S.to_vec()),
             )?,
+        })
+    }
+}
+
+impl Cluster {
+    fn new() -> Result<Self> {
+        Ok(Self {
             waiting: partition_gauge(
                 "annals_proposals_waiting",
                 "Proposals without a verdict. It grows while nobody judges, or more comes than one arbiter can judge.",
@@ -136,6 +149,19 @@ impl Operations {
                 ),
                 &["state"],
             )?,
+        })
+    }
+}
+
+impl Operations {
+    /// All of them, at zero and registered.
+    ///
+    /// # Errors
+    /// If two had the same name, which a test excludes.
+    pub(super) fn new(registry: &Registry) -> Result<Self> {
+        let new = Self {
+            judging: Judging::new()?,
+            cluster: Cluster::new()?,
             views_open: IntGauge::new(
                 "annals_views_open",
                 "0 while the views' database cannot be opened: reads are refused, proposals are taken. Look at the database.",
@@ -151,32 +177,33 @@ impl Operations {
             )?,
         };
         for outcome in OUTCOMES {
-            new.verdicts.with_label_values(&[outcome]);
+            new.judging.verdicts.with_label_values(&[outcome]);
         }
         for code in Code::ALL {
-            new.refusals.with_label_values(&[code.as_str()]);
+            new.judging.refusals.with_label_values(&[code.as_str()]);
         }
         new.collectors().into_iter().try_for_each(|collector| registry.register(collector))?;
         Ok(new)
     }
 
     fn collectors(&self) -> [Box<dyn Collector>; 19] {
+        let Self { judging, cluster, .. } = self;
         [
-            Box::new(self.owned.clone()),
-            Box::new(self.halted.clone()),
-            Box::new(self.claims.clone()),
-            Box::new(self.fenced.clone()),
-            Box::new(self.verdicts.clone()),
-            Box::new(self.refusals.clone()),
-            Box::new(self.commit.clone()),
-            Box::new(self.waiting.clone()),
-            Box::new(self.stalled.clone()),
-            Box::new(self.unstable.clone()),
-            Box::new(self.stuck.clone()),
-            Box::new(self.silent.clone()),
-            Box::new(self.clock.clone()),
-            Box::new(self.arbiters.clone()),
-            Box::new(self.registry.clone()),
+            Box::new(judging.owned.clone()),
+            Box::new(judging.halted.clone()),
+            Box::new(judging.claims.clone()),
+            Box::new(judging.fenced.clone()),
+            Box::new(judging.verdicts.clone()),
+            Box::new(judging.refusals.clone()),
+            Box::new(judging.commit.clone()),
+            Box::new(cluster.waiting.clone()),
+            Box::new(cluster.stalled.clone()),
+            Box::new(cluster.unstable.clone()),
+            Box::new(cluster.stuck.clone()),
+            Box::new(cluster.silent.clone()),
+            Box::new(cluster.clock.clone()),
+            Box::new(cluster.arbiters.clone()),
+            Box::new(cluster.registry.clone()),
             Box::new(self.views_open.clone()),
             Box::new(self.readers.clone()),
             Box::new(self.subscribers.clone()),
@@ -186,7 +213,7 @@ impl Operations {
 
     /// Notes how long a commit took.
     pub fn committed(&self, took: Duration) {
-        self.commit.observe(took.as_secs_f64());
+        self.judging.commit.observe(took.as_secs_f64());
     }
 
     /// Counts a verdict that was judged here.
@@ -197,45 +224,48 @@ impl Operations {
             Outcome::Refused(refusal) => (OUTCOMES[2], Some(refusal)),
             Outcome::Malformed(refusal) => (OUTCOMES[3], Some(refusal)),
         };
-        self.verdicts.with_label_values(&[word]).inc();
+        self.judging.verdicts.with_label_values(&[word]).inc();
         if let Some(refusal) = refusal {
-            self.refusals.with_label_values(&[refusal.code.as_str()]).inc();
+            self.judging.refusals.with_label_values(&[refusal.code.as_str()]).inc();
         }
     }
 
     /// Notes whether a partition is judged here, or by nobody any more.
     pub(super) fn state(&self, partition: &str, status: &Status) {
-        self.owned.with_label_values(&[partition]).set(i64::from(matches!(status, Status::Owner)));
-        self.halted.with_label_values(&[partition]).set(i64::from(matches!(status, Status::Halted(_))));
+        self.judging.owned.with_label_values(&[partition]).set(i64::from(matches!(status, Status::Owner)));
+        self.judging.halted.with_label_values(&[partition]).set(i64::from(matches!(status, Status::Halted(_))));
     }
 
     /// Takes over what an arbiter has counted.
     pub(super) fn claims(&self, partition: &str, counts: Counts) {
-        raise(&self.claims, &[partition], counts.claims);
-        raise(&self.fenced, &[partition], counts.fenced);
+        raise(&self.judging.claims, &[partition], counts.claims);
+        raise(&self.judging.fenced, &[partition], counts.fenced);
     }
 
     /// Notes what the journal's servers said when they were last asked.
     pub fn facts(&self, facts: &Facts) {
-        self.silent.with_label_values::<&str>(&[]).set(facts.silent.as_secs_f64());
+        self.cluster.silent.with_label_values::<&str>(&[]).set(facts.silent.as_secs_f64());
         if let Some(ahead_ms) = facts.clock_ahead_ms {
-            self.clock.with_label_values::<&str>(&[]).set(Duration::from_millis(ahead_ms.unsigned_abs()).as_secs_f64() * sign(ahead_ms));
+            self.cluster
+                .clock
+                .with_label_values::<&str>(&[])
+                .set(Duration::from_millis(ahead_ms.unsigned_abs()).as_secs_f64() * sign(ahead_ms));
         }
         if let Some(arbiters) = facts.arbiters {
-            self.arbiters.with_label_values::<&str>(&[]).set(whole(arbiters));
+            self.cluster.arbiters.with_label_values::<&str>(&[]).set(whole(arbiters));
         }
         if let Some(registry) = &facts.registry {
             for state in REGISTRY_STATES {
-                self.registry.with_label_values(&[state]).set(i64::from(state == registry.state));
+                self.cluster.registry.with_label_values(&[state]).set(i64::from(state == registry.state));
             }
         }
         for (number, partition) in facts.partitions.iter().enumerate() {
             let number = number.to_string();
-            self.waiting.with_label_values(&[&number]).set(whole(partition.waiting));
-            self.stalled.with_label_values(&[&number]).set(partition.stalled.as_secs_f64());
+            self.cluster.waiting.with_label_values(&[&number]).set(whole(partition.waiting));
+            self.cluster.stalled.with_label_values(&[&number]).set(partition.stalled.as_secs_f64());
             for log in &partition.logs {
-                self.unstable.with_label_values(&[log.name, &number]).set(whole(log.unstable));
-                self.stuck.with_label_values(&[log.name, &number]).set(log.stuck.as_secs_f64());
+                self.cluster.unstable.with_label_values(&[log.name, &number]).set(whole(log.unstable));
+                self.cluster.stuck.with_label_values(&[log.name, &number]).set(log.stuck.as_secs_f64());
             }
         }
     }
