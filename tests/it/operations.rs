@@ -68,7 +68,10 @@ fn every_metric_that_is_asked_for_is_there_on_kafka_and_clean() {
     register(&engine, "iris", 1);
     assert_eq!(engine.publish(&event("version.promoted", "default/iris/9", json!({"channel": "staging"}))).status, 404);
     caught_up(&engine);
-    eventually("the cluster was asked", || engine.get("/metrics").text.contains("\nannals_arbiters 1\n"));
+    eventually("the cluster was asked, and the clocks compared", || {
+        let metrics = engine.get("/metrics").text;
+        metrics.contains("\nannals_arbiters 1\n") && metrics.contains("\nannals_cluster_clock_ahead_seconds ")
+    });
     let metrics = engine.get("/metrics").text;
     promtool_is_content(&metrics);
     let source = ["metrics.rs", "metrics/operations.rs"]

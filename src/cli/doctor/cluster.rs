@@ -33,7 +33,7 @@ struct Cluster {
     trouble: Option<String>,
     arbiters: Option<u64>,
     clock_ahead_ms: Option<i64>,
-    schema_registry: Option<SchemaRegistry>,
+    registry: Option<SchemaRegistry>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -77,7 +77,7 @@ pub fn findings(body: &Value) -> Vec<Finding> {
     } else {
         Finding::well(format!("the Kafka cluster answers (last {:.0} s ago)", cluster.silent_s))
     });
-    findings.extend(cluster.schema_registry.as_ref().map(registry));
+    findings.extend(cluster.registry.as_ref().map(registry));
     if away {
         return findings; // the rest is from before
     }
@@ -118,7 +118,7 @@ fn registry(registry: &SchemaRegistry) -> Finding {
 
 /// A transaction that nobody ends: what is behind it waits.
 fn hanging(cluster: &Cluster, partition: &Partition, log: &Unstable) -> Finding {
-    let (number, topic) = (partition.partition, format!("{}.{}", cluster.prefix, log.log));
+    let (number, name) = (partition.partition, format!("{}.{}", cluster.prefix, log.log));
     let whose = if log.log == "proposals" {
         "it is a pipeline's: proposals behind it are not judged before it ends"
     } else {
@@ -126,13 +126,13 @@ fn hanging(cluster: &Cluster, partition: &Partition, log: &Unstable) -> Finding 
     };
     Finding::act(
         format!(
-            "partition {number} of {topic}: a transaction has been open for {:.0} s, and {} messages wait behind it",
+            "partition {number} of {name}: a transaction has been open for {:.0} s, and {} messages wait behind it",
             log.stuck_s, log.lag
         ),
         &format!(
-            "{whose}; `kafka-transactions --bootstrap-server BROKERS describe-producers --topic {topic} --partition {number}` shows whose \
+            "{whose}; `kafka-transactions --bootstrap-server BROKERS describe-producers --topic {name} --partition {number}` shows whose \
              it is and where it starts (`find-hanging` finds those that no broker will end); end that producer, or `kafka-transactions \
-             --bootstrap-server BROKERS abort --topic {topic} --partition {number} --start-offset OFFSET`"
+             --bootstrap-server BROKERS abort --topic {name} --partition {number} --start-offset OFFSET`"
         ),
     )
 }
@@ -268,7 +268,7 @@ mod tests {
 
     #[test]
     fn every_state_of_the_schema_registry_is_explained() {
-        let of = |state: &str| of(with(well(), json!({"schema_registry": {"state": state, "detail": "in words"}})), idle());
+        let of = |state: &str| of(with(well(), json!({"registry": {"state": state, "detail": "in words"}})), idle());
         assert_eq!(of("registered").len(), 2);
         finds(&of("registering"), Level::Wait, &["in words"], &["wait"]);
         finds(&of("away"), Level::Act, &["in words"], &["compiled-in"]);

@@ -22,7 +22,7 @@ pub struct Cluster {
     pub clock_ahead_ms: Option<i64>,
     /// The schema registry, if one is configured.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub schema_registry: Option<SchemaRegistry>,
+    pub registry: Option<SchemaRegistry>,
 }
 
 /// How it stands with the schema registry.
@@ -65,7 +65,7 @@ impl From<&facts::Facts> for Cluster {
             trouble: facts.trouble.clone(),
             arbiters: facts.arbiters,
             clock_ahead_ms: facts.clock_ahead_ms,
-            schema_registry: facts.registry.as_ref().map(registry),
+            registry: facts.registry.as_ref().map(registry),
         }
     }
 }
