@@ -35,6 +35,7 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::arbiter::door::{Door, Head};
 use crate::arbiter::drive::AllCounts;
+use crate::journal::publishing::Publishing;
 use crate::metrics::Metrics;
 use crate::runner::Runner;
 use problem::Problem;
@@ -58,6 +59,8 @@ pub struct Shared {
     pub journal_bytes: JournalBytes,
     /// What the arbiters have counted.
     pub counts: AllCounts,
+    /// How far the publisher is, if this instance has that role.
+    pub publishing: Option<watch::Receiver<Publishing>>,
     /// The views, once they are open.
     pub viewing: watch::Receiver<Viewing>,
     /// Becomes true when the engine stops: streams end then.

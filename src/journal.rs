@@ -21,6 +21,7 @@ pub mod facts;
 pub mod follow;
 pub mod kafka;
 pub mod open;
+pub mod publishing;
 pub mod sqlite;
 
 #[cfg(test)]

@@ -4,9 +4,13 @@ pub mod operations;
 
 use std::time::Duration;
 
-use prometheus::{Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
+use prometheus::{
+    Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
+};
 
 use crate::arbiter::{Counts, Status};
+use crate::journal::publishing::{Publishing, State};
 use operations::Operations;
 
 /// The media type of [`Metrics::render`].
@@ -31,6 +35,11 @@ pub struct Metrics {
     view_position: IntGaugeVec,
     view_running: IntGaugeVec,
     view_lag_seconds: GaugeVec,
+    publisher_state: IntGaugeVec,
+    publisher_lag: IntGauge,
+    publisher_halted: IntGauge,
+    publisher_commits: IntCounter,
+    publisher_repeated: IntCounter,
     /// For whoever keeps it running.
     pub operations: Operations,
 }
@@ -69,6 +78,17 @@ impl Metrics {
                 Opts::new("annals_view_stale_seconds", "How long the view has had events to catch up with; 0 when it has all."),
                 &["view"],
             )?,
+            publisher_state: gauges("annals_publisher_state", "1 for what this instance's publisher is doing.", &["state"])?,
+            publisher_lag: IntGauge::new(
+                operations::PUBLISHER_LAG,
+                "Events in the journal that the derived topics do not have yet; 0 where another instance publishes.",
+            )?,
+            publisher_halted: IntGauge::new("annals_publisher_halted_partitions", "Partitions that are not published on.")?,
+            publisher_commits: IntCounter::new("annals_publisher_commits_total", "Transactions that the publisher committed.")?,
+            publisher_repeated: IntCounter::new(
+                "annals_publisher_repeated_total",
+                "Copies that were found twice among the promotions: the same id and bytes, after a late end of a transaction.",
+            )?,
             operations: Operations::new(&registry)?,
             registry,
         };
@@ -77,7 +97,7 @@ impl Metrics {
     }
 
     fn register(&self) -> prometheus::Result<()> {
-        let all: [Box<dyn prometheus::core::Collector>; 13] = [
+        let all: [Box<dyn prometheus::core::Collector>; 18] = [
             Box::new(self.requests.clone()),
             Box::new(self.proposals.clone()),
             Box::new(self.settled.clone()),
@@ -91,6 +111,11 @@ impl Metrics {
             Box::new(self.view_position.clone()),
             Box::new(self.view_running.clone()),
             Box::new(self.view_lag_seconds.clone()),
+            Box::new(self.publisher_state.clone()),
+            Box::new(self.publisher_lag.clone()),
+            Box::new(self.publisher_halted.clone()),
+            Box::new(self.publisher_commits.clone()),
+            Box::new(self.publisher_repeated.clone()),
         ];
         for collector in all {
             self.registry.register(collector)?;
@@ -151,6 +176,22 @@ impl Metrics {
         }
     }
 
+    /// Notes how far the publisher of this instance is.
+    pub fn publisher(&self, publishing: &Publishing, lag_events: u64) {
+        let state = match publishing.state {
+            State::Standby => "standby",
+            State::Publishing => "publishing",
+            State::Troubled(_) => "troubled",
+        };
+        for name in ["standby", "publishing", "troubled"] {
+            self.publisher_state.with_label_values(&[name]).set(i64::from(name == state));
+        }
+        self.publisher_lag.set(whole(lag_events));
+        self.publisher_halted.set(i64::try_from(publishing.halted.len()).unwrap_or(i64::MAX));
+        self.publisher_commits.inc_by(publishing.commits.saturating_sub(self.publisher_commits.get()));
+        self.publisher_repeated.inc_by(publishing.repeated.saturating_sub(self.publisher_repeated.get()));
+    }
+
     /// All metrics in the text exposition format.
     ///
     /// # Errors
@@ -197,8 +238,12 @@ mod tests {
         metrics.counts(3, Counts { duplicates: 2, ..Counts::default() });
         metrics.counts(3, Counts { duplicates: 5, ..Counts::default() });
         metrics.view("registry", true, &[(3, 16)], 1, Duration::ZERO);
+        metrics.publisher(&Publishing { repeated: 2, ..Publishing::default() }, 7);
         let text = String::from_utf8(metrics.render().unwrap()).unwrap();
         for line in [
+            "annals_publisher_state{state=\"standby\"} 1",
+            "annals_publisher_lag_events 7",
+            "annals_publisher_repeated_total 2",
             "annals_http_request_duration_seconds_count{method=\"POST\",path=\"/v1/events\",status=\"201\"} 1",
             "annals_proposals_total{outcome=\"accepted\"} 1",
             "annals_partition_state{partition=\"3\",state=\"owner\"} 1",

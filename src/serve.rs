@@ -10,11 +10,12 @@ use tokio::sync::watch;
 
 use crate::arbiter::door::Door;
 use crate::arbiter::drive::Arbiters;
-use crate::arbiter::snapshot::Directory;
+use crate::arbiter::snapshot::{self, Directory};
 use crate::config;
 use crate::http::listen::Listener;
 use crate::http::{self, Places, Shared, Viewing};
 use crate::journal::Journal;
+use crate::journal::kafka::derived::Running;
 use crate::journal::kafka::registry::Registry;
 use crate::journal::{open, sqlite};
 use crate::metrics::Metrics;
@@ -32,14 +33,17 @@ const DATABASE_PAUSE: Duration = Duration::from_secs(2);
 pub async fn run(config: config::Serve) -> anyhow::Result<()> {
     check_address(&config)?;
     let (stop, stopping) = watch::channel(false);
-    let journal = open_journal(config.clone(), stopping.clone()).await?;
+    let url = config.on_kafka().and_then(config::kafka::Kafka::schemas_url);
+    let schemas = url.map(|url| Registry::start(url, stopping.clone())).transpose()?;
+    let journal = open_journal(config.clone(), schemas.clone()).await?;
     let snapshots = Arc::new(Directory::open(&config.data.join("snapshots")).context("the snapshots' directory cannot be made")?);
     let (metrics, door) = (Arc::new(Metrics::new()?), Arc::new(Door::new(journal.clone())));
     door.count_in(metrics.clone());
     let listener =
         Listener::bind(config.listen).await.with_context(|| format!("cannot listen on {}: choose another --listen", config.listen))?;
     let address = listener.address()?;
-    let mut arbiters = Arbiters::start(&journal, &door, snapshots)?;
+    let mut arbiters = Arbiters::start(&journal, &door, snapshots.clone())?;
+    let publisher = start_publisher(&config, &journal, snapshots, schemas)?;
     let (opened, viewing) = watch::channel(Viewing::Opening);
     // a runtime of their own: while a view takes a batch, the door must go on answering
     let views = tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("views").enable_all().build()?;
@@ -52,6 +56,7 @@ pub async fn run(config: config::Serve) -> anyhow::Result<()> {
         metrics,
         journal_bytes: Box::new(move || journal_bytes(&data)),
         counts: arbiters.counts(),
+        publishing: publisher.as_ref().map(Running::publishing),
         viewing: viewing.clone(),
         stopping,
         places: Places::default(),
@@ -61,7 +66,11 @@ pub async fn run(config: config::Serve) -> anyhow::Result<()> {
     serve_until_told(listener, http::router(shared), stop).await?;
     opening.await?;
     // the journal first: what was accepted must be safe even if a view takes its time
-    tokio::task::spawn_blocking(move || arbiters.stop()).await?;
+    let stop = move || {
+        arbiters.stop();
+        drop(publisher);
+    };
+    tokio::task::spawn_blocking(stop).await?;
     let viewing = viewing.borrow().clone();
     if let Viewing::Open(runner) = viewing {
         runner.ended().await;
@@ -72,12 +81,27 @@ pub async fn run(config: config::Serve) -> anyhow::Result<()> {
 }
 
 /// Opens the journal on a thread that may block: it asks a disk or a cluster.
-async fn open_journal(config: config::Serve, stopping: watch::Receiver<bool>) -> anyhow::Result<Arc<dyn Journal>> {
+async fn open_journal(config: config::Serve, schemas: Option<Arc<Registry>>) -> anyhow::Result<Arc<dyn Journal>> {
     let arbitrate = config.roles.contains(&config::kafka::Role::Arbiter);
-    let url = config.on_kafka().and_then(config::kafka::Kafka::schemas_url);
-    let schemas = url.map(|url| Registry::start(url, stopping)).transpose()?;
     let opening = tokio::task::spawn_blocking(move || open::open(&config.data, config.on_kafka(), arbitrate, schemas));
     Ok(opening.await??)
+}
+
+/// The publisher, if there are derived topics and they are this instance's task. Its folds begin at
+/// the arbiters' snapshots.
+fn start_publisher(
+    config: &config::Serve,
+    journal: &Arc<dyn Journal>,
+    snapshots: Arc<Directory>,
+    schemas: Option<Arc<Registry>>,
+) -> anyhow::Result<Option<Running>> {
+    let Some(kafka) = config.on_kafka().filter(|_| config.roles.contains(&config::kafka::Role::Publisher)) else { return Ok(None) };
+    let of = Arc::clone(journal);
+    let start = move |partition, seq_max| {
+        let kept = snapshot::load_up_to(&*of, &*snapshots, partition, seq_max)?;
+        Some((kept.ledger, kept.offset?))
+    };
+    Ok(Some(open::publish(kafka, schemas, journal, Box::new(start))?))
 }
 
 /// Opens the views beside the door, which takes proposals without them. A failure is told by

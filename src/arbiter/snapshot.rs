@@ -83,7 +83,18 @@ impl Snapshot {
 /// If a whole snapshot of this very journal says that there was a record which is not there, or is
 /// another one: then the journal was cut or changed, and a person must look.
 pub fn load(journal: &dyn Journal, snapshots: &dyn Snapshots, partition: u32) -> Result<Option<Snapshot>, String> {
-    for snapshot in snapshots.newest_first(partition) {
+    confirmed(journal, snapshots.newest_first(partition), partition)
+}
+
+/// As [`load`], but the newest up to this place. A contradiction is for the arbiter to tell.
+#[must_use]
+pub fn load_up_to(journal: &dyn Journal, snapshots: &dyn Snapshots, partition: u32, seq_max: u64) -> Option<Snapshot> {
+    let earlier = snapshots.newest_first(partition).filter(|snapshot| snapshot.ledger.last_seq() <= Some(seq_max));
+    confirmed(journal, earlier, partition).ok().flatten()
+}
+
+fn confirmed(journal: &dyn Journal, newest_first: impl Iterator<Item = Snapshot>, partition: u32) -> Result<Option<Snapshot>, String> {
+    for snapshot in newest_first {
         let Some(offset) = snapshot.offset.filter(|_| is_of(journal, &snapshot, partition)) else {
             tracing::warn!(partition, "a snapshot of another journal is not used");
             continue;

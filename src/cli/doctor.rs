@@ -65,6 +65,7 @@ impl Finding {
 struct Readiness {
     ready: bool,
     reasons: Vec<String>,
+    notes: Vec<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -150,11 +151,16 @@ fn engine(client: &Client) -> Result<Vec<Finding>, Failure> {
 }
 
 fn readiness(readiness: &Readiness) -> Vec<Finding> {
-    if readiness.ready {
-        return vec![Finding::well("the engine is ready")];
-    }
-    // what the reasons mean is said where the partition or the view is looked at
-    vec![Finding::wait(format!("the engine is not ready: {}", readiness.reasons.join("; ")), "see below")]
+    let mut findings = if readiness.ready {
+        vec![Finding::well("the engine is ready")]
+    } else {
+        // what the reasons mean is said where the partition or the view is looked at
+        vec![Finding::wait(format!("the engine is not ready: {}", readiness.reasons.join("; ")), "see below")]
+    };
+    // the schema registry is explained where the cluster is
+    let notes = readiness.notes.iter().filter(|note| !note.starts_with("the schema registry"));
+    findings.extend(notes.map(|note| Finding::wait(note, "proposals are judged and answered all the same; see the log")));
+    findings
 }
 
 fn partitions(partitions: &Partitions) -> Vec<Finding> {

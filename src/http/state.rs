@@ -84,7 +84,8 @@ pub async fn readyz(State(app): State<App>) -> Response {
             reasons.extend(runner.progress().into_iter().filter_map(|view| Some(format!("the view `{}`: {}", view.name, view.trouble?))))
         }
     }
-    let notes = app.door.journal().schemas().and_then(|status| status.trouble()).into_iter().collect();
+    let mut notes: Vec<_> = app.door.journal().schemas().and_then(|status| status.trouble()).into_iter().collect();
+    notes.extend(app.publishing.iter().flat_map(|publishing| publishing.borrow().notes()));
     let ready = reasons.is_empty();
     let mut response = super::json(&Readiness { ready, reasons, notes });
     if !ready {
@@ -148,6 +149,9 @@ pub async fn metrics(State(app): State<App>) -> Result<Response, Problem> {
             let seqs: Vec<_> = (0..).zip(&view.seqs).filter_map(|(p, seq)| Some((p, (*seq)?))).collect();
             app.metrics.view(view.name, view.trouble.is_none(), &seqs, view.lag_events, view.stale);
         }
+    }
+    if let Some(publishing) = app.publishing.as_ref().map(|publishing| publishing.borrow()) {
+        app.metrics.publisher(&publishing, publishing.lag_events(app.door.heads().iter().map(|head| head.seq)));
     }
     if let Some(bytes) = (app.journal_bytes)() {
         app.metrics.operations.journal_bytes(bytes);

@@ -12,6 +12,7 @@
 mod claim;
 mod codec;
 pub mod connect;
+pub mod derived;
 mod ends;
 mod history;
 mod owners;
@@ -20,6 +21,7 @@ mod tail;
 #[cfg(test)]
 mod tests;
 pub mod topics;
+mod transaction;
 mod verdicts;
 mod watch;
 
@@ -123,7 +125,11 @@ impl KafkaJournal {
     fn join(connection: Connection, history: Arc<History>, id: String, partitions: u32, arbitrate: bool) -> Result<Self, OpenError> {
         let index = Arc::new(Index::default());
         let tail = Arc::new(Tail::start(&connection, partitions, Arc::clone(&index))?);
-        let owners = arbitrate.then(|| Owners::join(&connection, partitions, Arc::clone(&tail))).transpose()?;
+        let join = || {
+            let tail = Arc::clone(&tail);
+            Owners::join(&connection, "arbiter", Topic::Proposals, partitions, Box::new(move |p| tail.shelf(p).ring()))
+        };
+        let owners = arbitrate.then(join).transpose()?;
         let ends = Ends::start(partitions, Arc::clone(&tail), Arc::clone(&history))?;
         let watch = Watch::start(&connection, &history, tail.shelves())?;
         let journal = Self {

@@ -7,6 +7,7 @@ use annals_events::kind::Kind;
 
 use super::kafka::KafkaJournal;
 use super::kafka::connect::{Connection, SettingsError};
+use super::kafka::derived::{Running, Start};
 use super::kafka::registry::Registry;
 use super::sqlite::SqliteJournal;
 use super::{Journal, Located, ReadError};
@@ -33,6 +34,9 @@ pub enum OpenError {
     /// It cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// The system gives no more threads.
+    #[error(transparent)]
+    Thread(#[from] std::io::Error),
     /// What was configured makes no connection.
     #[error(transparent)]
     Settings(#[from] SettingsError),
@@ -61,13 +65,25 @@ pub fn open_unopened(kafka: &Kafka) -> Result<Arc<dyn Journal>, OpenError> {
 /// [`OpenError`] says what a person has to do.
 pub fn open(dir: &Path, kafka: Option<&Kafka>, arbitrate: bool, schemas: Option<Arc<Registry>>) -> Result<Arc<dyn Journal>, OpenError> {
     let Some(kafka) = kafka else { return Ok(Arc::new(SqliteJournal::open(dir)?)) };
-    let mut connection = connection(kafka)?;
-    if let Some(schemas) = schemas {
-        connection = connection.with_schemas(schemas);
-    }
-    let journal = KafkaJournal::open(connection, arbitrate)?;
+    let journal = KafkaJournal::open(connection_with(kafka, schemas)?, arbitrate)?;
     refuse_unfinished(&journal)?;
     Ok(Arc::new(journal))
+}
+
+fn connection_with(kafka: &Kafka, schemas: Option<Arc<Registry>>) -> Result<Connection, SettingsError> {
+    let connection = connection(kafka)?;
+    Ok(match schemas {
+        Some(schemas) => connection.with_schemas(schemas),
+        None => connection,
+    })
+}
+
+/// Starts the publisher of what is derived from this journal.
+///
+/// # Errors
+/// [`OpenError`], before anything runs.
+pub fn publish(kafka: &Kafka, schemas: Option<Arc<Registry>>, journal: &Arc<dyn Journal>, start: Start) -> Result<Running, OpenError> {
+    Ok(Running::start(connection_with(kafka, schemas)?, Arc::clone(journal), start)?)
 }
 
 /// An import writes its last record in front of all others, too (`audit::import` says why): a journal

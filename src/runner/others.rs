@@ -16,7 +16,7 @@ impl Runner {
     /// Looks where the view is, until it is time to see whether this engine is to apply.
     pub(super) async fn watch(&self, line: &Line, pause: &mut Duration) -> Result<(), Trouble> {
         let (begun, mut stopping) = (Instant::now(), self.stopping.clone());
-        while !self.stopped() && !(self.applies && begun.elapsed() >= LEAD_EVERY) {
+        while !self.stopped() && (!self.applies || begun.elapsed() < LEAD_EVERY) {
             let positions = self.views.positions(line.name).await?;
             self.note(line, &positions);
             *pause = PAUSE_MIN;

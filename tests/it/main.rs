@@ -10,6 +10,7 @@ mod command_line;
 mod compose;
 mod control;
 mod crash;
+mod database;
 mod forwarder;
 mod kafka;
 mod life;

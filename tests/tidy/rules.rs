@@ -220,8 +220,8 @@ const EDGES: [(&str, &[&str]); 10] = [
     ("audit", &["journal"]),
     ("journal", &[]),
     ("config", &[]),
-    // What it counts is the arbiter's own word; the arbiter itself counts without knowing of it.
-    ("metrics", &["arbiter::Counts", "arbiter::Status", "journal::facts"]),
+    // What it counts is the arbiter's and the publisher's own word; they count without knowing of it.
+    ("metrics", &["arbiter::Counts", "arbiter::Status", "journal::facts", "journal::publishing"]),
 ];
 
 fn edges(source: &Source, report: &mut Report<'_>) {

@@ -115,12 +115,12 @@ async fn only_in(connection: &mut dyn Connection, table: &Table, this: &str, oth
 }
 
 fn text_of(row: &Row) -> String {
-    let cell = |(name, cell): (&Box<str>, &Cell)| match cell {
-        Cell::Null => format!("{name}=-"),
-        Cell::Int(n) => format!("{name}={n}"),
-        Cell::Text(text) => format!("{name}={text}"),
+    let cell = |(i, cell): (usize, &Cell)| match (&*row.names[i], cell) {
+        (name, Cell::Null) => format!("{name}=-"),
+        (name, Cell::Int(n)) => format!("{name}={n}"),
+        (name, Cell::Text(text)) => format!("{name}={text}"),
     };
-    row.names.iter().zip(&row.cells).map(cell).collect::<Vec<_>>().join(" ")
+    row.cells.iter().enumerate().map(cell).collect::<Vec<_>>().join(" ")
 }
 
 /// A source that ends at given positions.

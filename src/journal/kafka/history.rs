@@ -94,6 +94,9 @@ impl History {
                 }
             };
             let next = lent.next;
+            if at_end && !fresh {
+                lent.next = u64::MAX; // it has said that it is at the end, and would not say so again
+            }
             self.give_back(lent);
             return Ok(Chunk { items, next });
         }

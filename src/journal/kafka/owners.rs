@@ -1,6 +1,6 @@
-//! Which partitions this instance is to arbitrate: a consumer group shares them out, and that is all it does.
+//! Which partitions this instance is to arbitrate, or to publish: a consumer group shares them out, and that is all it does.
 //!
-//! The group is a hint. What keeps two arbiters apart is the fence of the claim, and what makes them
+//! The group is a hint. What keeps two apart is the fence of the producer, and what makes two arbiters
 //! agree if even that fails is rule R. Its committed offsets are for people who watch the lag.
 
 use std::collections::BTreeSet;
@@ -15,7 +15,6 @@ use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::connect::{Connection, Topic, number};
-use super::tail::Tail;
 
 /// How often progress is committed for the dashboards.
 const COMMIT_PACE: Duration = Duration::from_secs(1);
@@ -34,13 +33,13 @@ impl Held {
     }
 }
 
-struct Watch(Arc<Held>, Arc<Tail>);
+/// Told of each partition that comes or goes: who works on it may sleep.
+pub type Changed = Box<dyn Fn(u32) + Send + Sync>;
 
-impl Watch {
-    /// The arbiters sleep until something comes in their partition.
-    fn wake(&self, partitions: &[u32]) {
-        partitions.iter().for_each(|p| self.1.shelf(*p).ring());
-    }
+struct Watch {
+    group: String,
+    held: Arc<Held>,
+    changed: Changed,
 }
 
 impl ClientContext for Watch {}
@@ -50,30 +49,30 @@ impl ConsumerContext for Watch {
     fn pre_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         if let Rebalance::Revoke(list) = rebalance {
             let lost = partitions(list);
-            tracing::info!(partitions = ?lost, "the group took partitions back");
-            self.0.lock().retain(|p| !lost.contains(p));
-            self.wake(&lost);
+            tracing::info!(group = self.group, partitions = ?lost, "the group took partitions back");
+            self.held.lock().retain(|p| !lost.contains(p));
+            lost.into_iter().for_each(&self.changed);
         }
     }
 
     fn post_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         match rebalance {
             Rebalance::Assign(list) => {
-                // the group only says who owns what: the proposals are read elsewhere
+                // the group only says who owns what: the messages are read elsewhere
                 if let Err(e) = consumer.pause(list) {
                     tracing::debug!("the member's partitions cannot be paused: {e}");
                 }
                 let given = partitions(list);
                 if !given.is_empty() {
-                    tracing::info!(partitions = ?given, "the group gave us partitions");
+                    tracing::info!(group = self.group, partitions = ?given, "the group gave us partitions");
                 }
-                self.0.lock().extend(&given);
-                self.wake(&given);
+                self.held.lock().extend(&given);
+                given.into_iter().for_each(&self.changed);
             }
             Rebalance::Revoke(_) => {}
             Rebalance::Error(e) => {
-                tracing::warn!("the group cannot share out the partitions: {e}");
-                self.0.lock().clear();
+                tracing::warn!(group = self.group, "the group cannot share out the partitions: {e}");
+                self.held.lock().clear();
             }
         }
     }
@@ -92,14 +91,14 @@ pub struct Owners {
 }
 
 impl Owners {
-    /// Joins the group.
+    /// Joins the group that shares out the partitions of a topic; `changed` is told what comes and goes.
     ///
     /// # Errors
     /// librdkafka's.
-    pub fn join(connection: &Connection, partitions: u32, tail: Arc<Tail>) -> KafkaResult<Self> {
+    pub fn join(connection: &Connection, group: &str, topic: Topic, partitions: u32, changed: Changed) -> KafkaResult<Self> {
         let held = Arc::new(Held::default());
-        let consumer = connection.member("arbiter", Watch(Arc::clone(&held), tail))?;
-        let topic = connection.topic(Topic::Proposals);
+        let consumer = connection.member(group, Watch { group: group.to_owned(), held: Arc::clone(&held), changed })?;
+        let topic = connection.topic(topic);
         consumer.subscribe(&[&topic])?;
         let judged: Arc<Vec<AtomicU64>> = Arc::new((0..partitions).map(|_| AtomicU64::new(0)).collect());
         let stop = Arc::new(AtomicBool::new(false));

@@ -16,20 +16,20 @@ use crate::journal::suite::{Kit, eventually};
 use crate::journal::{Batch, Journal, suite};
 
 /// The broker that `tests/run` starts.
-fn bootstrap() -> String {
+pub fn bootstrap() -> String {
     std::env::var("ANNALS_TEST_KAFKA").unwrap_or_else(|_| panic!("ANNALS_TEST_KAFKA names no broker: run `tests/run`, which starts one"))
 }
 
 /// Topics of its own on the shared broker; deleted in the end.
-struct Topics {
-    connection: Connection,
+pub struct Topics {
+    pub connection: Connection,
 }
 
-fn runtime() -> tokio::runtime::Runtime {
+pub fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-const SHAPE: Shape = Shape { partitions: 3, replication: 1, in_sync: 1 };
+pub const SHAPE: Shape = Shape { partitions: 3, replication: 1, in_sync: 1 };
 
 impl Topics {
     fn fresh() -> Self {
@@ -37,13 +37,13 @@ impl Topics {
         Self { connection }
     }
 
-    fn made() -> Self {
+    pub fn made() -> Self {
         let topics = Self::fresh();
         runtime().block_on(topics::create(&topics.connection, SHAPE)).unwrap();
         topics
     }
 
-    fn open(&self) -> Result<KafkaJournal, OpenError> {
+    pub fn open(&self) -> Result<KafkaJournal, OpenError> {
         KafkaJournal::open(self.connection.clone(), false)
     }
 

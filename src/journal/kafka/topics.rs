@@ -97,7 +97,9 @@ fn settings(topic: Topic) -> &'static [(&'static str, &'static str)] {
             // nor must a disputed record of a far future keep the engine from writing behind it
             ("message.timestamp.after.max.ms", "9223372036854775807"),
         ],
-        Topic::Models | Topic::Progress => &[("cleanup.policy", "compact"), ("delete.retention.ms", DAY_MS)],
+        Topic::Models => &[("cleanup.policy", "compact"), ("delete.retention.ms", DAY_MS)],
+        // whoever begins to publish reads all of it: what is outdated must not wait for a gigabyte to fill
+        Topic::Progress => &[("cleanup.policy", "compact"), ("delete.retention.ms", DAY_MS), ("segment.bytes", "16777216")],
     }
 }
 

@@ -1,47 +1,45 @@
 //! Several runners on one journal and one PostgreSQL database.
 
-use std::process::Command;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions};
 
 use super::*;
 
-/// A database of one test; gone when it is dropped.
+/// A database of one test.
 struct Database {
-    server: String,
+    server: PgConnectOptions,
     name: String,
 }
 
 impl Database {
-    fn make() -> Self {
+    async fn make() -> Self {
         let server = std::env::var("ANNALS_TEST_DATABASE");
-        let server = server.expect("ANNALS_TEST_DATABASE is not set: run tests/run, which starts PostgreSQL and sets it");
+        let server = server.expect("ANNALS_TEST_DATABASE is not set: run tests/run, which starts PostgreSQL and sets it").parse().unwrap();
         let database = Self { server, name: format!("annals_runner_{}", uuid::Uuid::now_v7().simple()) };
-        database.on_server(&format!("CREATE DATABASE {}", database.name));
+        database.on_server(format!("CREATE DATABASE {}", database.name)).await;
         database
     }
 
-    fn on_server(&self, sql: &str) {
-        let run = Command::new("psql").args([&self.server, "-X", "-q", "-v", "ON_ERROR_STOP=1", "-c", sql]).output();
-        let run = run.unwrap_or_else(|e| panic!("psql cannot be run ({e}): tests/run installs PostgreSQL and its client"));
-        assert!(run.status.success(), "{sql}: {}", String::from_utf8_lossy(&run.stderr));
+    async fn on_server(&self, sql: String) {
+        let mut connection = self.server.connect().await.unwrap_or_else(|e| panic!("{e}: tests/run starts PostgreSQL"));
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
     }
 
     /// Lets nobody in, or everybody again.
-    fn away(&self, away: bool) {
-        self.on_server(&format!("ALTER DATABASE {} ALLOW_CONNECTIONS {}", self.name, !away));
+    async fn away(&self, away: bool) {
+        self.on_server(format!("ALTER DATABASE {} ALLOW_CONNECTIONS {}", self.name, !away)).await;
         if away {
-            self.on_server(&format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{}'", self.name));
+            self.on_server(format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{}'", self.name)).await;
         }
     }
 
     async fn views(&self, journal: &str) -> Views {
-        let (server, _) = self.server.rsplit_once('/').unwrap();
-        Views::connect(&format!("{server}/{}", self.name), journal).await.unwrap()
+        let url = self.server.clone().database(&self.name).to_url_lossy();
+        Views::connect(url.as_str(), journal).await.unwrap()
     }
-}
 
-impl Drop for Database {
-    fn drop(&mut self) {
-        self.on_server(&format!("DROP DATABASE {} WITH (FORCE)", self.name));
+    async fn remove(self) {
+        self.on_server(format!("DROP DATABASE {} WITH (FORCE)", self.name)).await;
     }
 }
 
@@ -77,7 +75,7 @@ impl Instance {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn instances_that_share_the_views_all_answer_and_one_takes_over_when_another_ends() {
-    let (dir, database) = (tempfile::tempdir().unwrap(), Database::make());
+    let (dir, database) = (tempfile::tempdir().unwrap(), Database::make().await);
     let engine = Engine::start(dir.path()).await;
     let first = Instance::start(&database, &engine, true).await;
     let second = Instance::start(&database, &engine, true).await;
@@ -109,15 +107,16 @@ async fn instances_that_share_the_views_all_answer_and_one_takes_over_when_anoth
     third.end().await;
     reader.end().await;
     engine.stop().await;
+    database.remove().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn views_wait_for_a_database_that_is_away_and_go_on_by_themselves() {
-    let (dir, database) = (tempfile::tempdir().unwrap(), Database::make());
+    let (dir, database) = (tempfile::tempdir().unwrap(), Database::make().await);
     let engine = Engine::start(dir.path()).await;
     let instance = Instance::start(&database, &engine, true).await;
     instance.has(engine.create("before").await).await;
-    database.away(true);
+    database.away(true).await;
     let place = engine.create("meanwhile").await; // proposals go on
     let deadline = Instant::now() + PATIENCE;
     while !instance.runner.progress().iter().all(|view| view.waits && view.trouble.is_some()) {
@@ -126,7 +125,7 @@ async fn views_wait_for_a_database_that_is_away_and_go_on_by_themselves() {
     }
     let asked = instance.runner.views().models("default", &AsOf::Now, &Page::default()).await;
     assert!(matches!(asked, Err(Error::Unavailable(_))), "{asked:?}");
-    database.away(false);
+    database.away(false).await;
     instance.has(place).await;
     assert_eq!(instance.models().await, 2);
     let deadline = Instant::now() + PATIENCE;
@@ -136,4 +135,5 @@ async fn views_wait_for_a_database_that_is_away_and_go_on_by_themselves() {
     }
     instance.end().await;
     engine.stop().await;
+    database.remove().await;
 }
