@@ -203,6 +203,7 @@ impl Arbiter {
             Ok(step) => step,
             Err(trouble) => {
                 self.counts.claims_lost += u64::from(claimed);
+                self.counts.fenced += u64::from(matches!(trouble, Trouble::Append(AppendError::Fenced)));
                 self.trouble(&trouble)
             }
         }
@@ -280,6 +281,7 @@ impl Arbiter {
         self.read_verdicts()?;
         self.check_halted()?;
         let claim = self.journal.claim(self.partition)?;
+        self.counts.claims += 1;
         let end = self.journal.end(self.partition)?;
         if self.ledger.last_seq().is_some() && self.last_offset >= end {
             let last = self.last_offset;

@@ -79,6 +79,15 @@ pub struct Places {
     pub subscribers: Arc<Semaphore>,
 }
 
+impl Places {
+    /// How many long answers and subscribers there are.
+    #[must_use]
+    pub fn taken(&self) -> (usize, usize) {
+        let taken = |all: usize, places: &Semaphore| all.saturating_sub(places.available_permits());
+        (taken(LONG_READS_MAX, &self.long_reads), taken(SUBSCRIBERS_MAX, &self.subscribers))
+    }
+}
+
 impl Default for Places {
     fn default() -> Self {
         Self {
@@ -102,8 +111,8 @@ pub enum Viewing {
     Failed(String),
 }
 
-/// Looks up the size of the journal's files, in bytes.
-pub type JournalBytes = Box<dyn Fn() -> u64 + Send + Sync>;
+/// Looks up the size of the journal's files, in bytes; `None` if it is not in files of ours.
+pub type JournalBytes = Box<dyn Fn() -> Option<u64> + Send + Sync>;
 
 /// [`Shared`], as handlers get it.
 pub type App = Arc<Shared>;

@@ -17,6 +17,7 @@
 //!    next claim has returned; then it is decided.
 //! 6. What is visible stays: after a crash, too.
 
+pub mod facts;
 pub mod follow;
 pub mod kafka;
 pub mod open;
@@ -159,6 +160,12 @@ pub trait Journal: Send + Sync + 'static {
     /// Told by the arbiter: every proposal before offset `next` is judged. For people who watch the
     /// lag; nothing is ever resumed from it.
     fn judged(&self, _partition: u32, _next: u64) {}
+
+    /// What only the journal knows of itself, for people who watch it. Comes back at once, whatever
+    /// its servers do; `None` where there are none.
+    fn facts(&self) -> Option<facts::Facts> {
+        None
+    }
 
     /// How it stands with the schema registry, where there is one. Nothing waits for it.
     fn schemas(&self) -> Option<kafka::registry::Status> {

@@ -1,5 +1,7 @@
 //! Every metric's name, help and labels, once. Units are base units, and the name ends in them.
 
+pub mod operations;
+
 use std::time::Duration;
 
 use prometheus::{
@@ -9,6 +11,7 @@ use prometheus::{
 
 use crate::arbiter::{Counts, Status};
 use crate::journal::publishing::{Publishing, State};
+use operations::Operations;
 
 /// The media type of [`Metrics::render`].
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
@@ -32,12 +35,13 @@ pub struct Metrics {
     view_position: IntGaugeVec,
     view_running: IntGaugeVec,
     view_lag_seconds: GaugeVec,
-    journal_bytes: IntGauge,
     publisher_state: IntGaugeVec,
     publisher_lag: IntGauge,
     publisher_halted: IntGauge,
     publisher_commits: IntCounter,
     publisher_repeated: IntCounter,
+    /// For whoever keeps it running.
+    pub operations: Operations,
 }
 
 impl Metrics {
@@ -74,10 +78,9 @@ impl Metrics {
                 Opts::new("annals_view_stale_seconds", "How long the view has had events to catch up with; 0 when it has all."),
                 &["view"],
             )?,
-            journal_bytes: IntGauge::new("annals_journal_size_bytes", "Size of the journal's files.")?,
             publisher_state: gauges("annals_publisher_state", "1 for what this instance's publisher is doing.", &["state"])?,
             publisher_lag: IntGauge::new(
-                "annals_publisher_lag_events",
+                operations::PUBLISHER_LAG,
                 "Events in the journal that the derived topics do not have yet; 0 where another instance publishes.",
             )?,
             publisher_halted: IntGauge::new("annals_publisher_halted_partitions", "Partitions that are not published on.")?,
@@ -86,6 +89,7 @@ impl Metrics {
                 "annals_publisher_repeated_total",
                 "Copies that were found twice among the promotions: the same id and bytes, after a late end of a transaction.",
             )?,
+            operations: Operations::new(&registry)?,
             registry,
         };
         metrics.register()?;
@@ -93,7 +97,7 @@ impl Metrics {
     }
 
     fn register(&self) -> prometheus::Result<()> {
-        let all: [Box<dyn prometheus::core::Collector>; 19] = [
+        let all: [Box<dyn prometheus::core::Collector>; 18] = [
             Box::new(self.requests.clone()),
             Box::new(self.proposals.clone()),
             Box::new(self.settled.clone()),
@@ -107,7 +111,6 @@ impl Metrics {
             Box::new(self.view_position.clone()),
             Box::new(self.view_running.clone()),
             Box::new(self.view_lag_seconds.clone()),
-            Box::new(self.journal_bytes.clone()),
             Box::new(self.publisher_state.clone()),
             Box::new(self.publisher_lag.clone()),
             Box::new(self.publisher_halted.clone()),
@@ -150,19 +153,17 @@ impl Metrics {
         }
         self.partition_seq.with_label_values(&[name.as_str()]).set(whole(seq));
         self.partition_models.with_label_values(&[name.as_str()]).set(i64::try_from(models).unwrap_or(i64::MAX));
+        self.operations.state(&name, status);
     }
 
     /// Takes over what an arbiter has counted since the start.
     pub fn counts(&self, partition: u32, counts: Counts) {
         let name = partition.to_string();
-        let raise = |counters: &IntCounterVec, labels: &[&str], to: u64| {
-            let counter = counters.with_label_values(labels);
-            counter.inc_by(to.saturating_sub(counter.get()));
-        };
         raise(&self.dropped, &[&name, "duplicate"], counts.duplicates);
         raise(&self.dropped, &[&name, "orphan"], counts.orphans);
         raise(&self.claims_lost, &[&name], counts.claims_lost);
         raise(&self.commits, &[&name], counts.commits);
+        self.operations.claims(&name, counts);
     }
 
     /// Notes how far a view is: its place by partition, and by how many events and seconds it is behind.
@@ -191,11 +192,6 @@ impl Metrics {
         self.publisher_repeated.inc_by(publishing.repeated.saturating_sub(self.publisher_repeated.get()));
     }
 
-    /// Notes the journal's size.
-    pub fn journal_bytes(&self, bytes: u64) {
-        self.journal_bytes.set(whole(bytes));
-    }
-
     /// All metrics in the text exposition format.
     ///
     /// # Errors
@@ -217,6 +213,12 @@ pub fn state_name(status: &Status) -> &'static str {
         Status::Troubled(_) => "troubled",
         Status::Halted(_) => "halted",
     }
+}
+
+/// Takes a counter to what was counted elsewhere.
+fn raise(counters: &IntCounterVec, labels: &[&str], to: u64) {
+    let counter = counters.with_label_values(labels);
+    counter.inc_by(to.saturating_sub(counter.get()));
 }
 
 fn whole(n: u64) -> i64 {

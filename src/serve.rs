@@ -37,7 +37,8 @@ pub async fn run(config: config::Serve) -> anyhow::Result<()> {
     let schemas = url.map(|url| Registry::start(url, stopping.clone())).transpose()?;
     let journal = open_journal(config.clone(), schemas.clone()).await?;
     let snapshots = Arc::new(Directory::open(&config.data.join("snapshots")).context("the snapshots' directory cannot be made")?);
-    let door = Arc::new(Door::new(journal.clone()));
+    let (metrics, door) = (Arc::new(Metrics::new()?), Arc::new(Door::new(journal.clone())));
+    door.count_in(metrics.clone());
     let listener =
         Listener::bind(config.listen).await.with_context(|| format!("cannot listen on {}: choose another --listen", config.listen))?;
     let address = listener.address()?;
@@ -52,7 +53,7 @@ pub async fn run(config: config::Serve) -> anyhow::Result<()> {
     let data = config.data.clone();
     let shared = Arc::new(Shared {
         door,
-        metrics: Arc::new(Metrics::new()?),
+        metrics,
         journal_bytes: Box::new(move || journal_bytes(&data)),
         counts: arbiters.counts(),
         publishing: publisher.as_ref().map(Running::publishing),
@@ -183,11 +184,12 @@ async fn signalled() -> std::io::Result<&'static str> {
     })
 }
 
-fn journal_bytes(data: &Path) -> u64 {
+/// `None` where the journal is not in files of ours.
+fn journal_bytes(data: &Path) -> Option<u64> {
     let file = |suffix: &str| {
         let mut name = PathBuf::from(sqlite::FILE).into_os_string();
         name.push(suffix);
-        std::fs::metadata(data.join(name)).map_or(0, |m| m.len())
+        std::fs::metadata(data.join(name)).map(|m| m.len()).ok()
     };
-    file("") + file("-wal")
+    Some(file("")? + file("-wal").unwrap_or(0))
 }

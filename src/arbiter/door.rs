@@ -6,7 +6,7 @@
 pub mod seat;
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use annals_events::kind::About;
@@ -23,6 +23,7 @@ use tokio::time::Instant;
 
 use super::{Listener, Status};
 use crate::journal::{Journal, Located, ProposeError, ReadError};
+use crate::metrics::Metrics;
 
 /// Outcomes that are kept for callers whose offset is not known yet when the outcome is.
 const RECENT_MAX: usize = 4_096;
@@ -74,6 +75,7 @@ pub struct Door {
     callers: Callers,
     feed: broadcast::Sender<Arc<Published>>,
     moved: watch::Sender<u64>,
+    metrics: Arc<OnceLock<Arc<Metrics>>>,
 }
 
 /// A verdict, or where it will come.
@@ -96,14 +98,33 @@ impl Door {
         };
         let desks = (0..journal.partitions()).map(|partition| Arc::new(Mutex::new(desk(partition)))).collect();
         let seats = (0..journal.partitions()).map(|_| Arc::default()).collect();
-        Self { journal, desks, seats, callers: Callers::default(), feed: broadcast::channel(FEED_MAX).0, moved: watch::channel(0).0 }
+        Self {
+            journal,
+            desks,
+            seats,
+            callers: Callers::default(),
+            feed: broadcast::channel(FEED_MAX).0,
+            moved: watch::channel(0).0,
+            metrics: Arc::default(),
+        }
     }
 
     /// The listener that a partition's arbiter must tell.
     #[must_use]
     pub fn listener(&self, partition: u32) -> Box<dyn Listener> {
         let desk = Arc::clone(&self.desks[partition as usize]);
-        Box::new(Bell { partition, desk, feed: self.feed.clone(), moved: self.moved.clone() })
+        Box::new(Bell { partition, desk, feed: self.feed.clone(), moved: self.moved.clone(), metrics: Arc::clone(&self.metrics) })
+    }
+
+    /// Counts what is heard from now on there.
+    pub fn count_in(&self, metrics: Arc<Metrics>) {
+        let _ = self.metrics.set(metrics); // once and for all
+    }
+
+    /// Where it is counted what happens here, if anybody wants to know.
+    #[must_use]
+    pub fn metrics(&self) -> Option<&Metrics> {
+        self.metrics.get().map(Arc::as_ref)
     }
 
     /// Where the partition's arbiter is to be left while it has nothing to do.
@@ -154,7 +175,7 @@ impl Door {
             Err(error) => return Some(Err(error)),
         };
         let coming = self.wait_for(partition, src);
-        tokio::task::block_in_place(|| arbiter.step());
+        tokio::task::block_in_place(|| arbiter.step(self.metrics()));
         Some(Ok((src, coming)))
     }
 
@@ -228,6 +249,18 @@ struct Bell {
     desk: Arc<Mutex<Desk>>,
     feed: broadcast::Sender<Arc<Published>>,
     moved: watch::Sender<u64>,
+    metrics: Arc<OnceLock<Arc<Metrics>>>,
+}
+
+impl Bell {
+    /// Answers whoever waits, and counts the verdict where it was judged: every instance hears it.
+    fn answer(&self, verdict: Verdict) {
+        let mut desk = lock(&self.desk);
+        if let (Status::Owner, Some(metrics)) = (&desk.head.status, self.metrics.get()) {
+            metrics.operations.verdict(&verdict.outcome);
+        }
+        desk.answer(verdict);
+    }
 }
 
 impl Listener for Bell {
@@ -243,12 +276,12 @@ impl Listener for Bell {
         }
         let Some(src) = view.src else { return };
         let place = Place { seq: view.seq, modelseq: view.modelseq, version: decided.version() };
-        lock(&self.desk).answer(Verdict { src, id: view.id.into(), source: view.source.into(), outcome: Outcome::Accepted(place) });
+        self.answer(Verdict { src, id: view.id.into(), source: view.source.into(), outcome: Outcome::Accepted(place) });
     }
 
     fn told(&mut self, verdict: &Verdict) {
         if !matches!(verdict.outcome, Outcome::Accepted(_)) {
-            lock(&self.desk).answer(verdict.clone());
+            self.answer(verdict.clone());
         }
     }
 

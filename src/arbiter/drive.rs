@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use annals_events::ledger::Ledger;
 
-use super::door::Door;
+use super::door::{Door, seat};
 use super::snapshot::{Background, Snapshots};
 use super::{Arbiter, Counts, Status, Step};
 use crate::journal::Journal;
@@ -129,7 +129,7 @@ impl Driver {
         let (mut pause, mut snapshot) = (PAUSE_MIN, Instant::now());
         while !self.stopped() {
             arbiter.want(self.journal.wanted(self.partition));
-            let step = arbiter.step();
+            let step = seat::step(&mut arbiter, self.door.metrics());
             *self.counts[self.partition as usize].lock().unwrap_or_else(PoisonError::into_inner) = arbiter.counts();
             match step {
                 Step::Worked => pause = PAUSE_MIN,

@@ -35,8 +35,12 @@ pub struct Counts {
     pub duplicates: u64,
     /// Records that rule R dropped as orphans.
     pub orphans: u64,
+    /// Times that the partition was claimed.
+    pub claims: u64,
     /// Times that the claim was lost or given up.
     pub claims_lost: u64,
+    /// Times that it was lost because another arbiter had claimed the partition.
+    pub fenced: u64,
     /// Transactions committed.
     pub commits: u64,
 }

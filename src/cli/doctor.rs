@@ -1,5 +1,9 @@
 //! `annals doctor`: how the engine is, in plain words, and what a person should do.
 
+mod cluster;
+mod halted;
+mod publisher;
+
 use std::path::Path as FilePath;
 use std::thread;
 use std::time::Duration;
@@ -131,6 +135,7 @@ fn engine(client: &Client) -> Result<Vec<Finding>, Failure> {
     let answer = client.try_get(&Path::new(&["v1", "views"]), &[])?;
     let all = AllViews::deserialize(&answer.body).unwrap_or_default();
     let mut heads = client.partitions()?;
+    let around = client.get(&Path::new(&["v1", "partitions"]))?;
     for _ in 0..HEADS_TRIES {
         if all.views.iter().all(|view| view.ahead(&heads).is_none()) {
             break;
@@ -139,6 +144,8 @@ fn engine(client: &Client) -> Result<Vec<Finding>, Failure> {
         heads = client.partitions()?;
     }
     findings.extend(partitions(&heads));
+    findings.extend(cluster::findings(&around));
+    findings.extend(publisher::findings(client)?);
     findings.extend(views(&answer, &all, &heads));
     Ok(findings)
 }
@@ -150,7 +157,9 @@ fn readiness(readiness: &Readiness) -> Vec<Finding> {
         // what the reasons mean is said where the partition or the view is looked at
         vec![Finding::wait(format!("the engine is not ready: {}", readiness.reasons.join("; ")), "see below")]
     };
-    findings.extend(readiness.notes.iter().map(|note| Finding::wait(note, "proposals are judged and answered all the same; see the log")));
+    // the schema registry is explained where the cluster is
+    let notes = readiness.notes.iter().filter(|note| !note.starts_with("the schema registry"));
+    findings.extend(notes.map(|note| Finding::wait(note, "proposals are judged and answered all the same; see the log")));
     findings
 }
 
@@ -169,13 +178,9 @@ fn partitions(partitions: &Partitions) -> Vec<Finding> {
             )),
             "troubled" => findings.push(Finding::act(
                 format!("partition {number} cannot work for now and tries again, {at}: {reason}"),
-                "if it stays so, look at the disk (space, permissions) and at the engine's log",
+                "if it stays so, look at the disk (space, permissions) or at the brokers, and at the engine's log",
             )),
-            "halted" => findings.push(Finding::act(
-                format!("partition {number} has halted, {at}: {reason}"),
-                "run `annals audit verify --data DIR`; if the journal is damaged, stop the engine and restore a backup; if somebody \
-                 else wrote to it, keep the directory as evidence",
-            )),
+            "halted" => findings.push(Finding::act(format!("partition {number} has halted, {at}: {reason}"), &halted::todo(reason))),
             other => findings.push(Finding::act(
                 format!("partition {number} is `{other}`, which this build does not know"),
                 "use the engine's own build of this program",
@@ -214,6 +219,12 @@ fn view(view: &View, heads: &Partitions) -> Finding {
         );
     }
     let reason = view.reason.as_deref().unwrap_or("it does not say why");
+    if view.state == "stopped" && reason.contains("database does not answer") {
+        return Finding::act(
+            format!("view {name} waits for its database, {lag} events behind: {reason}"),
+            "start the database, or see that it can be reached; proposals are taken meanwhile, and the view goes on by itself: rebuild nothing",
+        );
+    }
     let halted = heads.partitions.iter().find(|p| p.state == "halted").map(|p| p.partition);
     match (view.state.as_str(), halted) {
         ("stopped", Some(partition)) => Finding::act(
@@ -318,6 +329,9 @@ mod tests {
         assert_eq!(seen(200, one("waiting", 0.0)), [Level::Wait]);
         assert_eq!(seen(200, one("new-state", 0.0)), [Level::Act]);
         assert_eq!((seen(503, Value::Null), seen(500, Value::Null)), (vec![Level::Wait], vec![Level::Act]));
+        let away = json!({"views": [{"name": "registry", "state": "stopped", "reason": "the views' database does not answer: refused"}]});
+        let todo = views_of(200, away)[0].todo.clone().unwrap();
+        assert!(todo.contains("goes on by itself") && !todo.contains("annals rebuild"), "{todo}");
     }
 
     #[test]

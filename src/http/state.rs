@@ -1,5 +1,7 @@
 //! How the engine is: alive, ready, its partitions, its metrics.
 
+mod cluster;
+
 use std::sync::PoisonError;
 
 use axum::extract::State;
@@ -7,6 +9,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use self::cluster::{Cluster, Remote};
 use super::problem::Problem;
 use super::{App, Viewing};
 use crate::arbiter::Status;
@@ -31,6 +34,9 @@ pub struct Partition {
     pub models: usize,
     /// Every proposal that came before this time has its verdict.
     pub settled_until: String,
+    /// What the cluster says of it; only on Kafka.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub remote: Option<Remote>,
 }
 
 /// The journal's partitions.
@@ -38,6 +44,9 @@ pub struct Partition {
 pub struct Partitions {
     /// The journal's name.
     pub journal: String,
+    /// How the cluster is that the journal lies on; only on Kafka.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<Cluster>,
     /// One per partition.
     pub partitions: Vec<Partition>,
 }
@@ -99,6 +108,7 @@ fn not_ready(head: &Head) -> Option<String> {
 #[utoipa::path(get, path = "/v1/partitions", tag = "state", responses((status = 200, description = "one per partition", body = Partitions)))]
 pub async fn partitions(State(app): State<App>) -> Response {
     let journal = app.door.journal();
+    let facts = journal.facts();
     let partition = |head: Head| Partition {
         partition: head.partition,
         state: state_name(&head.status),
@@ -110,8 +120,14 @@ pub async fn partitions(State(app): State<App>) -> Response {
         hash: head.hash.to_string(),
         models: head.models,
         settled_until: journal.settled_until(head.partition).to_string(),
+        remote: facts.as_ref().and_then(|facts| facts.partitions.get(head.partition as usize)).map(Remote::from),
     };
-    super::json(&Partitions { journal: journal.id().to_owned(), partitions: app.door.heads().into_iter().map(partition).collect() })
+    let cluster = facts.as_ref().map(Cluster::from);
+    super::json(&Partitions {
+        journal: journal.id().to_owned(),
+        cluster,
+        partitions: app.door.heads().into_iter().map(partition).collect(),
+    })
 }
 
 /// Metrics for Prometheus.
@@ -123,6 +139,11 @@ pub async fn metrics(State(app): State<App>) -> Result<Response, Problem> {
     for (partition, counts) in (0..).zip(app.counts.iter()) {
         app.metrics.counts(partition, *counts.lock().unwrap_or_else(PoisonError::into_inner));
     }
+    if let Some(facts) = app.door.journal().facts() {
+        app.metrics.operations.facts(&facts);
+    }
+    app.metrics.operations.places(app.places.taken());
+    app.metrics.operations.views_open(matches!(&*app.viewing.borrow(), Viewing::Open(_)));
     if let Viewing::Open(runner) = &*app.viewing.borrow() {
         for view in runner.progress() {
             let seqs: Vec<_> = (0..).zip(&view.seqs).filter_map(|(p, seq)| Some((p, (*seq)?))).collect();
@@ -132,7 +153,9 @@ pub async fn metrics(State(app): State<App>) -> Result<Response, Problem> {
     if let Some(publishing) = app.publishing.as_ref().map(|publishing| publishing.borrow()) {
         app.metrics.publisher(&publishing, publishing.lag_events(app.door.heads().iter().map(|head| head.seq)));
     }
-    app.metrics.journal_bytes((app.journal_bytes)());
+    if let Some(bytes) = (app.journal_bytes)() {
+        app.metrics.operations.journal_bytes(bytes);
+    }
     let text = app.metrics.render().map_err(|e| Problem::internal(format!("the metrics cannot be written: {e}")))?;
     Ok(([(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE))], text).into_response())
 }

@@ -23,6 +23,7 @@ mod tests;
 pub mod topics;
 mod transaction;
 mod verdicts;
+mod watch;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,7 +42,9 @@ use history::History;
 use owners::Owners;
 use tail::{Lane, Tail};
 use verdicts::Index;
+use watch::Watch;
 
+use super::facts::{self, Facts};
 use super::{Chunk, Claim, ClaimError, Journal, Located, ProposeError, Proposed, Queued, ReadError};
 
 /// Verdicts of each partition that a start reads back, so that callers who come back find them.
@@ -93,6 +96,7 @@ pub struct KafkaJournal {
     owners: Option<Owners>,
     /// Without a group: what the engine must bear, since the group is only a hint.
     owns_all: bool,
+    watch: Watch,
     ends: Ends,
 }
 
@@ -129,6 +133,7 @@ impl KafkaJournal {
         };
         let owners = arbitrate.then(join).transpose()?;
         let ends = Ends::start(partitions, Arc::clone(&tail), Arc::clone(&history))?;
+        let watch = Watch::start(&connection, &history, tail.shelves())?;
         let journal = Self {
             id,
             partitions,
@@ -139,6 +144,7 @@ impl KafkaJournal {
             index,
             owners,
             owns_all: false,
+            watch,
             ends,
             connection,
         };
@@ -350,6 +356,11 @@ impl Journal for KafkaJournal {
         if let Some(owners) = &self.owners {
             owners.judged(partition, next);
         }
+    }
+
+    fn facts(&self) -> Option<Facts> {
+        let registry = self.schemas().map(|status| facts::Registry { state: status.state.as_str(), detail: status.to_string() });
+        Some(Facts { registry, ..self.watch.facts() })
     }
 
     fn wait(&self, partition: u32, idle_max: Duration) {

@@ -14,6 +14,7 @@ mod database;
 mod forwarder;
 mod kafka;
 mod life;
+mod operations;
 mod sasl;
 mod schema_registry;
 mod services;

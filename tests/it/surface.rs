@@ -6,8 +6,24 @@ use std::process::{Command, Stdio};
 use crate::stage::{fresh, register};
 
 /// A tool that `tests/run` provides; its absence is a failure, not a skip.
-fn tool(variable: &str) -> String {
+pub fn tool(variable: &str) -> String {
     std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is not set: run the tests by `tests/run`, which provides it"))
+}
+
+/// Asserts that `promtool check metrics` has nothing to say.
+#[track_caller]
+pub fn promtool_is_content(metrics: &str) {
+    let mut check = Command::new(tool("ANNALS_TEST_PROMTOOL"))
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    check.stdin.take().unwrap().write_all(metrics.as_bytes()).unwrap();
+    let output = check.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.is_empty(), "{said}");
 }
 
 #[test]
@@ -17,17 +33,7 @@ fn metrics_are_clean_for_promtool() {
     let metrics = engine.get("/metrics");
     assert_eq!(metrics.status, 200);
     assert!(metrics.header("content-type").unwrap().starts_with("text/plain"));
-    let mut check = Command::new(tool("ANNALS_TEST_PROMTOOL"))
-        .args(["check", "metrics"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    check.stdin.take().unwrap().write_all(metrics.text.as_bytes()).unwrap();
-    let output = check.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && said.is_empty(), "{said}");
+    promtool_is_content(&metrics.text);
     for name in ["annals_http_request_duration_seconds", "annals_partition_seq", "process_resident_memory_bytes"] {
         assert!(metrics.text.contains(name), "no {name} in {}", metrics.text);
     }

@@ -221,7 +221,7 @@ const EDGES: [(&str, &[&str]); 10] = [
     ("journal", &[]),
     ("config", &[]),
     // What it counts is the arbiter's and the publisher's own word; they count without knowing of it.
-    ("metrics", &["arbiter::Counts", "arbiter::Status", "journal::publishing"]),
+    ("metrics", &["arbiter::Counts", "arbiter::Status", "journal::facts", "journal::publishing"]),
 ];
 
 fn edges(source: &Source, report: &mut Report<'_>) {

@@ -6,8 +6,10 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::Instant;
 
 use crate::arbiter::{Arbiter, Step};
+use crate::metrics::Metrics;
 
 /// Steps from a proposal to its answer: judge, commit, read back. What else there is, is the thread's.
 const STEPS: usize = 3;
@@ -50,13 +52,23 @@ pub struct Found<'a>(MutexGuard<'a, Option<Arbiter>>);
 impl Found<'_> {
     /// Lets it judge what waits, commit and answer. If something is in the way, its thread sees to
     /// that when it wakes. A panic is a bug, and the end of this arbiter: its thread begins a new one.
-    pub fn step(mut self) {
+    pub fn step(mut self, metrics: Option<&Metrics>) {
         let Some(arbiter) = self.0.as_mut() else { return };
-        let stepped = catch_unwind(AssertUnwindSafe(|| (0..STEPS).all(|_| arbiter.step() == Step::Worked)));
+        let stepped = catch_unwind(AssertUnwindSafe(|| (0..STEPS).all(|_| step(arbiter, metrics) == Step::Worked)));
         if stepped.is_err() {
             *self.0 = None;
         }
     }
+}
+
+/// Lets an arbiter do the next thing, and notes how long it took if that was a commit: a step of its own.
+pub fn step(arbiter: &mut Arbiter, metrics: Option<&Metrics>) -> Step {
+    let (commits, began) = (arbiter.counts().commits, Instant::now());
+    let step = arbiter.step();
+    if let (true, Some(metrics)) = (arbiter.counts().commits > commits, metrics) {
+        metrics.operations.committed(began.elapsed());
+    }
+    step
 }
 
 /// Counts who is at the door.

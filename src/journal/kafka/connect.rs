@@ -150,6 +150,12 @@ impl Connection {
         format!("{}.{}", self.prefix, topic.word())
     }
 
+    /// The group that shares the partitions out among the instances.
+    #[must_use]
+    pub fn group(&self) -> String {
+        format!("{}.arbiter", self.prefix)
+    }
+
     fn config(&self, client: &str) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set("client.id", format!("{}-{client}", self.prefix));
@@ -190,6 +196,18 @@ impl Connection {
         config.set("fetch.queue.backoff.ms", "5").set("fetch.error.backoff.ms", "100");
         config.set("queued.max.messages.kbytes", "16384").set("fetch.message.max.bytes", MESSAGE_BYTES_MAX);
         config.create()
+    }
+
+    /// A client that only asks where logs end: behind the last committed message (`stable`), or behind
+    /// the very last.
+    ///
+    /// # Errors
+    /// librdkafka's, about a setting.
+    pub fn gauge(&self, stable: bool) -> KafkaResult<BaseConsumer> {
+        let mut config = self.config("watch");
+        config.set("group.id", format!("{}.reader", self.prefix)); // asked for, never joined
+        config.set("isolation.level", if stable { "read_committed" } else { "read_uncommitted" });
+        config.set("enable.auto.commit", "false").create()
     }
 
     /// The consumer of the group that shares the partitions out.

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use annals_events::time::Timestamp;
 use annals_events::verdict::Verdict;
@@ -53,6 +53,11 @@ impl<T: Clone> Ring<T> {
         }
     }
 
+    /// How much is there from an offset on; `None` if that is before the ring.
+    pub fn count(&self, from: u64) -> Option<u64> {
+        (from >= self.base).then(|| (self.items.len() - self.items.partition_point(|(offset, ..)| *offset < from)) as u64)
+    }
+
     /// What is there from an offset on; `None` if that is before the ring.
     pub fn from(&self, from: u64, max: usize) -> Option<Chunk<T>> {
         if from < self.base {
@@ -77,6 +82,8 @@ pub struct Lane {
     pub judged: Option<u64>,
     /// Recorded time of the newest record that came by.
     pub recorded: Timestamp,
+    /// By how many milliseconds the broker's clock was ahead of ours when the newest proposal came.
+    pub clock_ahead_ms: Option<i64>,
     /// What is wrong with a log for good.
     pub damage: Option<String>,
     news: bool,
@@ -148,6 +155,7 @@ impl Tail {
                 verdicts: Ring::new(ends[2]),
                 judged: None,
                 recorded: Timestamp::default(),
+                clock_ahead_ms: None,
                 damage: None,
                 news: false,
             };
@@ -159,6 +167,11 @@ impl Tail {
         let thread = std::thread::Builder::new().name("kafka-tail".into()).spawn(move || reader.run());
         let thread = thread.map_err(|_| KafkaError::ClientCreation("the system gives no more threads".into()))?;
         Ok(Self { shelves, stop, thread: Some(thread) })
+    }
+
+    /// All shelves, for somebody who outlives this.
+    pub fn shelves(&self) -> Arc<Vec<Shelf>> {
+        Arc::clone(&self.shelves)
     }
 
     /// A partition's shelf.
@@ -203,7 +216,11 @@ impl Reader {
         match topic.map(|at| READ[at]) {
             Some(Topic::Proposals) => {
                 let queued = codec::decode_proposal(message);
-                shelf.change(|lane| lane.proposals.push(offset, bytes, queued));
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).ok().and_then(|now| i64::try_from(now.as_millis()).ok());
+                shelf.change(|lane| {
+                    lane.clock_ahead_ms = now.map(|now| queued.at.0 - now);
+                    lane.proposals.push(offset, bytes, queued);
+                });
             }
             Some(Topic::Journal) => {
                 let located = codec::decode_record(message);
@@ -258,6 +275,7 @@ mod tests {
         let chunk = ring.from(6, 10).unwrap();
         assert_eq!((chunk.items, chunk.next), (vec![6, 9], 10));
         assert_eq!(ring.from(7, 10).unwrap().items, [9], "offsets may leave gaps");
+        assert_eq!((ring.count(4), ring.count(6), ring.count(10)), (None, Some(2), Some(0)));
         ring.push(12, RING_BYTES_MAX, 12);
         assert!(ring.from(9, 10).is_none(), "what was evicted is not here");
         assert_eq!(ring.from(10, 10).unwrap().items, [12], "and nothing lies between");

@@ -1,5 +1,7 @@
 //! The suite of every journal on a real broker, each test on topics of its own.
 
+mod facts;
+
 use std::sync::Arc;
 
 use annals_events::record::Record;
