@@ -92,7 +92,11 @@ pub fn publish(kafka: &Kafka, schemas: Option<Arc<Registry>>, journal: &Arc<dyn 
 fn refuse_unfinished(journal: &dyn Journal) -> Result<(), OpenError> {
     let place = |located: Option<&Located>| located.and_then(|l| l.record.view().ok().map(|view| (view.kind, view.seq)));
     for partition in 0..journal.partitions() {
-        let first = journal.records(partition, 0, 1)?;
+        let first = match journal.records(partition, 0, 1) {
+            // its arbiter halts and says so; the others go on
+            Err(ReadError::Corrupt(_)) => continue,
+            other => other?,
+        };
         let Some((Kind::JournalContinued, announced)) = place(first.items.first()) else { continue };
         let last = journal.records(partition, journal.end(partition)?.saturating_sub(1), 1)?;
         let is_there = last.items.first().map(|l| l.offset) != first.items.first().map(|l| l.offset);

@@ -4,13 +4,13 @@
 //! a new epoch keeps that from ending the next transaction (there is no KIP-890 part 2 in librdkafka).
 
 use std::borrow::Cow;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::{DeliveryResult, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
+use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::connect::{ASK_MAX, Connection, is_fenced, number};
@@ -21,15 +21,32 @@ const COMMIT_MAX: Duration = Duration::from_secs(2);
 /// Longest wait for the brokers to acknowledge a batch.
 const APPEND_MAX: Duration = Duration::from_secs(5);
 
-/// Hears what became of each message.
+/// What became of the messages of a transaction so far.
 #[derive(Default)]
 struct Deliveries {
-    failed: Mutex<Option<KafkaError>>,
+    /// How many were sent, and of how many the outcome is known.
+    sent: u64,
+    known: u64,
+    /// The first that failed.
+    failed: Option<KafkaError>,
 }
 
-/// Lent to the producer; who writes looks at it.
+/// Lent to the producer, whose thread tells it; who writes waits on it.
 #[derive(Clone, Default)]
-struct Ear(Arc<Deliveries>);
+struct Ear(Arc<(Mutex<Deliveries>, Condvar)>);
+
+impl Ear {
+    fn lock(&self) -> MutexGuard<'_, Deliveries> {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner) // it is whole between any two statements
+    }
+
+    /// Waits until the outcome of everything that was sent is known; `false` if it is not in time.
+    fn all_known(&self, wait_max: Duration) -> bool {
+        let waited = self.0.1.wait_timeout_while(self.lock(), wait_max, |found| found.known < found.sent);
+        let (found, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        found.known >= found.sent
+    }
+}
 
 impl ClientContext for Ear {}
 
@@ -37,12 +54,19 @@ impl ProducerContext for Ear {
     type DeliveryOpaque = ();
 
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        let mut found = self.lock();
+        found.known += 1;
         if let Err((error, _)) = result {
-            let mut failed = self.0.failed.lock().unwrap_or_else(PoisonError::into_inner);
-            failed.get_or_insert_with(|| error.clone());
+            found.failed.get_or_insert_with(|| error.clone());
+        }
+        if found.known >= found.sent {
+            self.0.1.notify_all();
         }
     }
 }
+
+/// Told by a thread of its own, at once: `BaseProducer::poll` always takes the whole time that it is given.
+type Teller = ThreadedProducer<Ear>;
 
 /// A message to be written.
 pub struct Outgoing<'a> {
@@ -62,7 +86,7 @@ pub struct Outgoing<'a> {
 
 /// See the module. After an error it is dead: nothing can be written with it.
 pub struct Transactions {
-    producer: Option<BaseProducer<Ear>>,
+    producer: Option<Teller>,
     ear: Ear,
 }
 
@@ -70,7 +94,7 @@ impl Transactions {
     /// Fences whoever has the name, and waits until what they left open is aborted or committed.
     pub fn fence(connection: &Connection, name: &str) -> KafkaResult<Self> {
         let ear = Ear::default();
-        let producer: BaseProducer<Ear> = connection.transactional(name, ear.clone())?;
+        let producer: Teller = connection.transactional(name, ear.clone())?;
         producer.init_transactions(ASK_MAX)?;
         Ok(Self { producer: Some(producer), ear })
     }
@@ -110,47 +134,48 @@ impl Transactions {
 
     fn store<'a>(
         &self,
-        producer: &BaseProducer<Ear>,
+        producer: &Teller,
         messages: impl IntoIterator<Item = Result<Outgoing<'a>, AppendError>>,
     ) -> Result<(), AppendError> {
         for message in messages {
-            send(producer, message?)?;
+            self.send(producer, message?)?;
         }
         self.delivered(producer)
     }
 
-    /// Waits until every message is acknowledged: to commit before that would let `flush` sleep 100 ms.
-    fn delivered(&self, producer: &BaseProducer<Ear>) -> Result<(), AppendError> {
-        let deadline = Instant::now() + APPEND_MAX;
-        while producer.in_flight_count() > 0 {
-            if Instant::now() > deadline {
-                return Err(AppendError::Failed(format!("no broker acknowledged the batch within {} s", APPEND_MAX.as_secs())));
-            }
-            producer.poll(Duration::from_millis(20));
+    fn send(&self, producer: &Teller, message: Outgoing<'_>) -> Result<(), AppendError> {
+        let Outgoing { topic, partition, key, headers, value, at } = message;
+        let mut record = BaseRecord::to(topic).partition(number(partition)).key(&*key).payload(&*value).headers(headers);
+        record.timestamp = at;
+        let began = Instant::now();
+        self.ear.lock().sent += 1;
+        loop {
+            record = match producer.send(record) {
+                Ok(()) => return Ok(()),
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), record)) if began.elapsed() < APPEND_MAX => record,
+                Err((error, _)) => return Err(nothing(&error)),
+            };
+            std::thread::sleep(Duration::from_millis(1)); // the brokers take them meanwhile
         }
-        match self.ear.0.failed.lock().unwrap_or_else(PoisonError::into_inner).take() {
+    }
+
+    /// Waits until every message is acknowledged: to commit before that would let `flush` sleep 100 ms.
+    fn delivered(&self, producer: &Teller) -> Result<(), AppendError> {
+        if !self.ear.all_known(APPEND_MAX) {
+            return Err(AppendError::Failed(format!("no broker acknowledged the batch within {} s", APPEND_MAX.as_secs())));
+        }
+        // the producer's thread has told us, and puts the message away
+        while producer.in_flight_count() > 0 {
+            std::thread::yield_now();
+        }
+        match self.ear.lock().failed.take() {
             Some(error) => Err(nothing(&error)),
             None => Ok(()),
         }
     }
 }
 
-fn send(producer: &BaseProducer<Ear>, message: Outgoing<'_>) -> Result<(), AppendError> {
-    let Outgoing { topic, partition, key, headers, value, at } = message;
-    let mut record = BaseRecord::to(topic).partition(number(partition)).key(&*key).payload(&*value).headers(headers);
-    record.timestamp = at;
-    let began = Instant::now();
-    loop {
-        record = match producer.send(record) {
-            Ok(()) => return Ok(()),
-            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), record)) if began.elapsed() < APPEND_MAX => record,
-            Err((error, _)) => return Err(nothing(&error)),
-        };
-        producer.poll(Duration::from_millis(10));
-    }
-}
-
-fn fenced_for_good(producer: &BaseProducer<Ear>) -> bool {
+fn fenced_for_good(producer: &Teller) -> bool {
     is_fenced(producer.client().fatal_error().map(|(code, _)| code))
 }
 
