@@ -117,8 +117,26 @@ pub type JournalBytes = Box<dyn Fn() -> Option<u64> + Send + Sync>;
 /// [`Shared`], as handlers get it.
 pub type App = Arc<Shared>;
 
-/// All paths.
-pub fn router(app: App) -> Router {
+/// All paths; those of the door only if this instance has that role.
+pub fn router(app: App, has_door: bool) -> Router {
+    let router = if has_door { state_paths().merge(door_paths()).fallback(unknown_path) } else { state_paths().fallback(no_door) };
+    router.method_not_allowed_fallback(wrong_method).layer(middleware::from_fn_with_state(app.clone(), watch_over)).with_state(app)
+}
+
+/// How the instance is, whatever its roles.
+fn state_paths() -> Router<App> {
+    Router::new()
+        .route("/v1/partitions", get(state::partitions))
+        .route("/v1/views", get(views::list))
+        .route("/v1/views/{name}/rebuild", post(views::rebuild))
+        .route("/healthz", get(state::healthz))
+        .route("/readyz", get(state::readyz))
+        .route("/metrics", get(state::metrics))
+        .route("/openapi.json", get(openapi::document))
+}
+
+/// Proposals and questions.
+fn door_paths() -> Router<App> {
     Router::new()
         .route("/v1/events", post(publish::publish).get(replay::replay))
         .route("/v1/events/stream", get(stream::stream))
@@ -139,17 +157,15 @@ pub fn router(app: App) -> Router {
         .route("/v1/models/{model}/timeline", get(read::history::timeline_of))
         .route("/v1/timeline", get(read::history::timeline))
         .route("/v1/channels/{channel}", get(read::holdings))
-        .route("/v1/partitions", get(state::partitions))
-        .route("/v1/views", get(views::list))
-        .route("/v1/views/{name}/rebuild", post(views::rebuild))
-        .route("/healthz", get(state::healthz))
-        .route("/readyz", get(state::readyz))
-        .route("/metrics", get(state::metrics))
-        .route("/openapi.json", get(openapi::document))
-        .method_not_allowed_fallback(wrong_method)
-        .fallback(unknown_path)
-        .layer(middleware::from_fn_with_state(app.clone(), watch_over))
-        .with_state(app)
+}
+
+async fn no_door(uri: Uri) -> Problem {
+    Problem::new(
+        StatusCode::MISDIRECTED_REQUEST,
+        "no-door",
+        format!("this instance was started without the role `door`, and answers nothing at {}", uri.path()),
+        "ask an instance that has it",
+    )
 }
 
 async fn unknown_path(uri: Uri) -> Problem {

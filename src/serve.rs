@@ -61,9 +61,10 @@ pub async fn run(config: config::Serve) -> anyhow::Result<()> {
         stopping,
         places: Places::default(),
     });
+    let has_door = config.roles.contains(&config::kafka::Role::Door);
     tracing::info!(journal = journal.id(), partitions = journal.partitions(), data = %config.data.display(), "serving");
     say(&format!("annals listens on http://{address}"));
-    serve_until_told(listener, http::router(shared), stop).await?;
+    serve_until_told(listener, http::router(shared, has_door), stop).await?;
     opening.await?;
     // the journal first: what was accepted must be safe even if a view takes its time
     let stop = move || {

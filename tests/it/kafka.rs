@@ -90,6 +90,27 @@ fn any_instance_answers_for_any_other() {
 }
 
 #[test]
+fn an_instance_does_what_its_roles_say() {
+    let cluster = Cluster::fresh();
+    let with = |name: &str, roles: &str| {
+        let mut command = cluster.command(name);
+        command.args(["--roles", roles]);
+        Engine::spawn(command)
+    };
+    let (judge, door) = (with("judge", "arbiter"), with("door", "door,projector"));
+    let created = door.publish(&event("model.created", "default/iris", json!({}))).ok(201);
+    assert_eq!(door.get_with("/v1/models/iris", &[("annals-min-position", created["position"].as_str().unwrap())]).status, 200);
+    judge.publish(&event("model.created", "default/iris", json!({}))).problem(421, "no-door");
+    judge.get("/v1/models").problem(421, "no-door");
+    assert_eq!(judge.get("/metrics").status, 200);
+    let states = |engine: &Engine| {
+        let partitions = engine.get("/v1/partitions").ok(200);
+        partitions["partitions"].as_array().unwrap().iter().map(|p| p["state"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!((states(&judge), states(&door)), (vec!["owner".to_owned(); 4], vec!["standby".to_owned(); 4]));
+}
+
+#[test]
 fn a_rolling_restart_loses_no_answer_and_changes_none() {
     let cluster = Cluster::fresh();
     let mut engines: Vec<Engine> = ["a", "b", "c"].map(|name| cluster.start(name)).into();
