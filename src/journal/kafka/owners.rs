@@ -20,6 +20,8 @@ use super::connect::{Connection, Topic, number};
 const COMMIT_PACE: Duration = Duration::from_secs(1);
 /// How long the member waits for an event before it looks around.
 const POLL: Duration = Duration::from_millis(100);
+/// Longest wait for the group when an instance stops.
+const LEAVE_MAX: Duration = Duration::from_secs(6);
 
 /// What the group has given us.
 #[derive(Default)]
@@ -122,8 +124,15 @@ impl Owners {
 impl Drop for Owners {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Release);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
+        let Some(thread) = self.thread.take() else { return };
+        let deadline = Instant::now() + LEAVE_MAX;
+        while !thread.is_finished() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        match thread.is_finished() {
+            true => _ = thread.join(),
+            // librdkafka's own end of a consumer has no time limit; the group misses us by itself
+            false => tracing::warn!("the group did not let go within {} s, and is left without a word", LEAVE_MAX.as_secs()),
         }
     }
 }
@@ -150,6 +159,17 @@ impl Member {
                     tracing::debug!("progress was not committed: {error}");
                 }
             }
+        }
+        self.leave();
+    }
+
+    /// Leaves the group while there is still somebody to hear what it says: a consumer that is dropped
+    /// in the middle of a rebalance waits for an answer that nobody gives.
+    fn leave(&self) {
+        self.consumer.unsubscribe();
+        let deadline = Instant::now() + LEAVE_MAX / 2;
+        while !self.held.lock().is_empty() && Instant::now() < deadline {
+            let _ = self.consumer.poll(Duration::from_millis(10));
         }
     }
 
