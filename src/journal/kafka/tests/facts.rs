@@ -42,7 +42,7 @@ fn proposals_that_nobody_judges_are_told_until_they_are_judged() {
 fn pipeline(topics: &Topics) -> BaseProducer {
     let mut config = rdkafka::ClientConfig::new();
     config.set("bootstrap.servers", bootstrap()).set("transactional.id", format!("{}.pipeline", topics.connection.prefix()));
-    let pipeline: BaseProducer = config.set("transaction.timeout.ms", "600000").create().unwrap();
+    let pipeline: BaseProducer = config.set("transaction.timeout.ms", "60000").create().unwrap();
     pipeline.init_transactions(Duration::from_secs(30)).unwrap();
     pipeline
 }
