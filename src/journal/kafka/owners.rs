@@ -160,17 +160,6 @@ impl Member {
                 }
             }
         }
-        self.leave();
-    }
-
-    /// Leaves the group while there is still somebody to hear what it says: a consumer that is dropped
-    /// in the middle of a rebalance waits for an answer that nobody gives.
-    fn leave(&self) {
-        self.consumer.unsubscribe();
-        let deadline = Instant::now() + LEAVE_MAX / 2;
-        while !self.held.lock().is_empty() && Instant::now() < deadline {
-            let _ = self.consumer.poll(Duration::from_millis(10));
-        }
     }
 
     fn commit(&self, committed: &mut [u64]) -> KafkaResult<()> {
