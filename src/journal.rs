@@ -30,7 +30,7 @@ pub mod simulated;
 mod suite;
 
 use std::pin::Pin;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use annals_events::record::Record;
 use annals_events::submission::Submission;
@@ -189,6 +189,12 @@ pub trait Claim: Send {
     /// # Errors
     /// [`AppendError`]; the claim is dead then.
     fn commit(&mut self) -> Result<(), AppendError>;
+}
+
+/// What this machine's clock says. A journal that stamps proposals asks it; decisions never do.
+fn wall_clock() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
 /// Why a proposal is not in the log.

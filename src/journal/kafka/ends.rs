@@ -2,10 +2,10 @@
 //!
 //! Nobody waits for a broker here: who asks gets what was found out last.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use annals_events::time::Timestamp;
 use rdkafka::error::{KafkaError, KafkaResult};
@@ -14,17 +14,17 @@ use super::codec;
 use super::connect::Topic;
 use super::history::History;
 use super::tail::Tail;
-use crate::journal::ReadError;
+use crate::journal::{ReadError, wall_clock};
 
 /// Time between two questions.
 const PACE: Duration = Duration::from_secs(1);
 /// Clocks of a broker and of this machine may differ by so much without harm.
-const SKEW_MAX: Duration = Duration::from_secs(1);
+const SKEW_MAX_MS: i64 = 1_000;
 
 /// See the module. Dropping it ends its thread.
 pub struct Ends {
     settled: Arc<Vec<AtomicI64>>,
-    stop: Arc<(AtomicBool, Mutex<()>, Condvar)>,
+    stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -35,20 +35,19 @@ impl Ends {
     /// librdkafka's, about a setting.
     pub fn start(partitions: u32, tail: Arc<Tail>, history: Arc<History>) -> KafkaResult<Self> {
         let settled: Arc<Vec<AtomicI64>> = Arc::new((0..partitions).map(|_| AtomicI64::new(0)).collect());
-        let stop: Arc<(AtomicBool, Mutex<()>, Condvar)> = Arc::default();
+        let stop: Arc<AtomicBool> = Arc::default();
         let (told, stopping) = (Arc::clone(&settled), Arc::clone(&stop));
         let run = move || {
-            while !stopping.0.load(Ordering::Acquire) {
+            while !stopping.load(Ordering::Acquire) {
                 for (partition, settled) in (0..).zip(told.iter()) {
                     // before the question: what comes after it may be later than that
-                    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().saturating_sub(SKEW_MAX);
+                    let until = wall_clock().0 - SKEW_MAX_MS;
                     let Ok(judged) = is_judged(&tail, &history, partition) else { break };
                     if judged {
-                        settled.fetch_max(i64::try_from(now.as_millis()).unwrap_or(0), Ordering::AcqRel);
+                        settled.fetch_max(until, Ordering::AcqRel);
                     }
                 }
-                let guard = stopping.1.lock().unwrap_or_else(PoisonError::into_inner);
-                let _ = stopping.2.wait_timeout_while(guard, PACE, |()| !stopping.0.load(Ordering::Acquire));
+                std::thread::park_timeout(PACE); // a stop ends it early
             }
         };
         let thread = std::thread::Builder::new().name("kafka-ends".into()).spawn(run);
@@ -80,12 +79,9 @@ fn is_judged(tail: &Tail, history: &History, partition: u32) -> Result<bool, Rea
 
 impl Drop for Ends {
     fn drop(&mut self) {
-        {
-            let _guard = self.stop.1.lock().unwrap_or_else(PoisonError::into_inner);
-            self.stop.0.store(true, Ordering::Release);
-        }
-        self.stop.2.notify_all();
+        self.stop.store(true, Ordering::Release);
         if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
             let _ = thread.join();
         }
     }

@@ -4,15 +4,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use annals_events::ledger;
-use annals_events::time::Timestamp;
 use rdkafka::admin::{AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
-use rdkafka::consumer::Consumer;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::claim::KafkaClaim;
 use super::connect::{ASK_MAX, Connection, Topic, range};
-use crate::journal::{Batch, Claim};
+use crate::journal::{Batch, Claim, wall_clock};
 
 const DAYS_30_MS: &str = "2592000000";
 const DAY_MS: &str = "86400000";
@@ -162,7 +161,11 @@ pub async fn make(connection: &Connection, shape: Shape) -> Result<Vec<String>, 
         }
     }
     let (connection, partitions) = (connection.clone(), shape.partitions);
-    let led = tokio::task::spawn_blocking(move || (0..partitions).try_for_each(|partition| await_leader(&connection, partition))).await;
+    let led = tokio::task::spawn_blocking(move || {
+        let reader = connection.reader("opening", false)?;
+        (0..partitions).try_for_each(|partition| await_leader(&connection, &reader, partition))
+    });
+    let led = led.await;
     led.unwrap_or_else(|_| Err(TopicsError::Opening { partition: 0, why: "this is a bug, see the log".into() }))?;
     Ok(made)
 }
@@ -208,12 +211,11 @@ fn open_all(connection: &Connection, partitions: u32) -> Result<(), TopicsError>
 }
 
 /// A topic that was just made has no leaders for a moment.
-fn await_leader(connection: &Connection, partition: u32) -> Result<(), TopicsError> {
-    let reader = connection.reader("opening", false)?;
+fn await_leader(connection: &Connection, reader: &BaseConsumer, partition: u32) -> Result<(), TopicsError> {
     let mut last = None;
     for _ in 0..100 {
         let asked =
-            [Topic::Journal, Topic::Verdicts].iter().try_for_each(|topic| range(&reader, &connection.topic(*topic), partition).map(|_| ()));
+            [Topic::Journal, Topic::Verdicts].iter().try_for_each(|topic| range(reader, &connection.topic(*topic), partition).map(|_| ()));
         match asked {
             Ok(()) => return Ok(()),
             Err(error) => last = Some(error),
@@ -221,11 +223,6 @@ fn await_leader(connection: &Connection, partition: u32) -> Result<(), TopicsErr
         std::thread::sleep(Duration::from_millis(100));
     }
     Err(last.map_or(TopicsError::Opening { partition, why: "it has no leader".into() }, TopicsError::Kafka))
-}
-
-fn wall_clock() -> Timestamp {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    Timestamp(i64::try_from(now.as_millis()).unwrap_or(i64::MAX))
 }
 
 /// The engine's topics that are there, and how many partitions they have.

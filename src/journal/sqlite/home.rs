@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use annals_events::record::{Hash, Record};
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 
-use super::queue::wall_clock;
 use super::schema::{self, APPLICATION, FORMAT};
 
 /// The journal's file in the data directory.
@@ -216,7 +215,7 @@ fn draft(dir: &Path, partitions: u32, open: bool) -> Result<PathBuf, OpenError> 
     let mut connection = Connection::open(&unfinished).map_err(|e| sqlite(&e))?;
     connection.pragma_update(None, "synchronous", "extra").map_err(|e| sqlite(&e))?;
     let id = uuid::Uuid::now_v7().to_string();
-    schema::create(&mut connection, &id, partitions, wall_clock(), open).map_err(|e| sqlite(&e))?;
+    schema::create(&mut connection, &id, partitions, crate::journal::wall_clock(), open).map_err(|e| sqlite(&e))?;
     connection.close().map_err(|(_, e)| sqlite(&e))?;
     Ok(unfinished)
 }

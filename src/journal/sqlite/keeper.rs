@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use annals_events::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::queue::wall_clock;
 use super::schema::Sql;
 use super::writer::{BUSY_MAX, Writer};
 
@@ -83,7 +82,7 @@ impl Work {
         }
         if self.pruned.elapsed() >= PRUNE_PACE {
             self.pruned = Instant::now();
-            prune(writer, partitions, wall_clock())?;
+            prune(writer, partitions, crate::journal::wall_clock())?;
         }
         Ok(())
     }

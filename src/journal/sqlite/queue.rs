@@ -5,12 +5,12 @@
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use annals_events::submission::Submission;
 use annals_events::time::Timestamp;
 
-use crate::journal::{ProposeError, Queued};
+use crate::journal::{ProposeError, Queued, wall_clock};
 
 /// Most proposals that wait in one partition.
 pub const WAITING_MAX: usize = 10_000;
@@ -140,12 +140,6 @@ impl Inner {
             self.bytes -= size_of(&first.submission);
         }
     }
-}
-
-/// Milliseconds since 1970, as the machine has them.
-pub fn wall_clock() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
 /// Bytes that a waiting submission holds, roughly.

@@ -177,7 +177,7 @@ fn old_verdicts_go_and_offsets_stay() {
         propose(kit.sqlite(), 0, create(&key_in(kit.sqlite(), 0, 0), &format!("again {n}"))); // refused: it exists
     }
     settle(kit.sqlite(), 0).unwrap();
-    let now = crate::journal::sqlite::queue::wall_clock();
+    let now = crate::journal::wall_clock();
     let later = annals_events::time::Timestamp(now.0 + 31 * 24 * 3_600 * 1_000);
     assert!(kit.sqlite().verdict("/suite", "again 7").unwrap().is_some());
     assert_eq!(crate::journal::sqlite::keeper::prune(writer(&kit), 3, now).unwrap(), 0);
