@@ -9,3 +9,4 @@ pub mod journal;
 pub mod metrics;
 pub mod runner;
 pub mod serve;
+pub mod world;
