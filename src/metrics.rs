@@ -1,6 +1,7 @@
 //! Every metric's name, help and labels, once. Units are base units, and the name ends in them.
 
 pub mod operations;
+pub mod webhooks;
 
 use std::time::Duration;
 
@@ -42,6 +43,8 @@ pub struct Metrics {
     publisher_repeated: IntCounter,
     /// For whoever keeps it running.
     pub operations: Operations,
+    /// Of webhooks.
+    pub webhooks: webhooks::Webhooks,
 }
 
 impl Metrics {
@@ -90,6 +93,7 @@ impl Metrics {
                 "Copies that were found twice among the promotions: the same id and bytes, after a late end of a transaction.",
             )?,
             operations: Operations::new(&registry)?,
+            webhooks: webhooks::Webhooks::new(&registry)?,
             registry,
         };
         metrics.register()?;

@@ -16,6 +16,7 @@
 
 pub mod rule;
 pub mod task;
+pub mod webhook;
 
 use std::future::Future;
 use std::pin::Pin;

@@ -1,0 +1,337 @@
+//! `/v1/webhooks`: subscriptions whose events are delivered to a URL, and their keys.
+
+pub mod deliveries;
+mod propose;
+
+use annals_projections::ops::{Counts, Ops, RuleKind, RuleRow};
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use self::propose::{Changed, propose};
+use super::App;
+use super::extract::{Path, Query};
+use super::operating::ops;
+use super::problem::Problem;
+use super::read::ask::problem;
+use crate::world::rule::{Endpoint, Family, Named, Rule, State as RuleState};
+use crate::world::webhook::{keys, now, sign};
+
+/// Largest body of a request.
+const BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// Whose webhooks.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct Within {
+    /// Workspace; `default` unless given.
+    pub workspace: Option<String>,
+}
+
+impl Within {
+    fn workspace(&self) -> &str {
+        self.workspace.as_deref().unwrap_or("default")
+    }
+}
+
+/// What a webhook is to be.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Wanted {
+    /// Where the events go: https, or http where the configuration allows it.
+    url: String,
+    /// Which events: `{"type":["promoted"],"model":"fraud-*","channel":"production"}`.
+    #[schema(value_type = Object)]
+    when: Map<String, Value>,
+    /// `ed25519` (the default) or `hmac`.
+    #[serde(default = "ed25519")]
+    #[schema(required = false)]
+    signing: String,
+    /// Deliver nothing until it is resumed.
+    #[serde(default)]
+    paused: bool,
+    /// Who wants it.
+    #[serde(default)]
+    actor: Option<String>,
+    /// Why.
+    #[serde(default)]
+    reason: Option<String>,
+}
+
+fn ed25519() -> String {
+    sign::ED25519.into()
+}
+
+/// Who, and why.
+#[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Why {
+    /// Who wants it.
+    #[schema(required = false)]
+    actor: Option<String>,
+    /// Why.
+    #[schema(required = false)]
+    reason: Option<String>,
+}
+
+/// A new key.
+#[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Rotation {
+    /// How long the keys before it sign too, in seconds; a day unless given, 30 days at most.
+    #[schema(required = false)]
+    overlap_s: Option<u64>,
+}
+
+/// A webhook.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct Webhook {
+    /// Its name.
+    pub name: String,
+    /// `active`, `paused` or `removed`.
+    pub state: String,
+    /// Counts its changes.
+    pub revision: u64,
+    /// When it was last changed.
+    pub since: String,
+    /// Where its events go.
+    pub url: String,
+    /// Which events.
+    #[schema(value_type = Object)]
+    pub when: Value,
+    /// `ed25519` or `hmac`.
+    pub signing: String,
+    /// The keys that sign now, the newest first.
+    pub keys: Vec<keys::Shown>,
+    /// Deliveries that wait, for their turn or for another try.
+    pub pending: u64,
+    /// Deliveries that failed for good and wait for a person.
+    pub parked: u64,
+    /// When the event of the oldest one that waits was recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oldest_pending: Option<String>,
+    /// `whsec_…`: of a new HMAC key, told here and never again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret: Option<String>,
+    /// Whether the request changed anything.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub changed: Option<bool>,
+}
+
+/// All of a workspace.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct Webhooks {
+    /// By name.
+    pub items: Vec<Webhook>,
+}
+
+/// Lists the workspace's webhooks, by name.
+#[utoipa::path(get, path = "/v1/webhooks", tag = "world", params(Within), responses(
+    (status = 200, description = "all of them, without those that were removed", body = Webhooks),
+    (status = 503, description = "this instance has no operational store, or not now", body = Problem, content_type = "application/problem+json"),
+))]
+pub async fn list(State(app): State<App>, Query(within): Query<Within>) -> Result<Response, Problem> {
+    let ops = ops(&app).await?;
+    let (rows, counts) = (ops.dispatched().await.map_err(problem)?.rules, ops.counts().await.map_err(problem)?);
+    let mut items = Vec::new();
+    for row in rows.iter().filter(|row| is_of(row, within.workspace()) && row.state != "removed") {
+        items.push(shown(&ops, row, &counts).await?);
+    }
+    Ok(super::json(&Webhooks { items }))
+}
+
+/// One webhook: how it is, and the public keys to verify its messages with.
+#[utoipa::path(get, path = "/v1/webhooks/{name}", tag = "world", params(("name" = String, Path, description = "its name"), Within), responses(
+    (status = 200, description = "the webhook", body = Webhook),
+    (status = 404, description = "there is none", body = Problem, content_type = "application/problem+json"),
+    (status = 503, description = "this instance has no operational store, or not now", body = Problem, content_type = "application/problem+json"),
+))]
+pub async fn get(State(app): State<App>, Path(name): Path<String>, Query(within): Query<Within>) -> Result<Response, Problem> {
+    let ops = ops(&app).await?;
+    let row = existing(&ops, within.workspace(), &name).await?;
+    Ok(super::json(&one(&ops, &row).await?))
+}
+
+/// Makes a webhook, or changes it. Its first key is made with it: the answer tells an HMAC secret once.
+#[utoipa::path(put, path = "/v1/webhooks/{name}", tag = "world", params(("name" = String, Path, description = "its name"), Within),
+    request_body(content = Wanted), responses(
+        (status = 200, description = "as it is now", body = Webhook),
+        (status = 400, description = "a body or a name that cannot be read", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "a URL that may not be reached, or a rule that cannot be meant", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "not now: send it again", body = Problem, content_type = "application/problem+json"),
+    ))]
+pub async fn put(State(app): State<App>, Path(name): Path<String>, Query(within): Query<Within>, body: Bytes) -> Result<Response, Problem> {
+    let ops = ops(&app).await?;
+    let (workspace, wanted) = (within.workspace(), parse::<Wanted>(&body)?);
+    let state = if wanted.paused { RuleState::Paused } else { RuleState::Active };
+    let spec = json!({"url": wanted.url, "when": wanted.when, "signing": wanted.signing});
+    let named = Named { family: Family::Subscription, workspace, name: &name, revision: 0, state };
+    Rule::read(&named, &spec).map_err(|e| unusable(format!("`{}`: {}", e.field, e.message), e.remedy))?;
+    app.sender.allowed().check_url(&wanted.url).map_err(|e| unusable(e, "give another URL, or allow its network"))?;
+    // the key first: an event that comes right behind must find one
+    let owner = keys::owner(workspace, &name);
+    let secret = keys::ensure(&ops, &owner, &wanted.signing, now()).await.map_err(no_key)?;
+    let Value::Object(mut data) = spec else { return Err(Problem::internal("a rule is no object")) };
+    data.insert("state".into(), state.as_str().into());
+    let changed = propose(&app, &ops, workspace, &name, data, wanted.actor, wanted.reason).await?;
+    answer(&ops, workspace, &name, secret, Some(changed)).await
+}
+
+/// Ends a webhook: what waits is skipped, and its keys are forgotten. History keeps the rule.
+#[utoipa::path(delete, path = "/v1/webhooks/{name}", tag = "world", params(("name" = String, Path, description = "its name"), Within),
+    request_body(content = Why), responses(
+        (status = 204, description = "it is no more"),
+        (status = 404, description = "there is none", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "not now: send it again", body = Problem, content_type = "application/problem+json"),
+    ))]
+pub async fn remove(State(app): State<App>, Path(name): Path<String>, Query(within): Query<Within>, body: Bytes) -> Result<Response, Problem> {
+    let ops = ops(&app).await?;
+    let why = parse_or_none::<Why>(&body)?;
+    set_state(&app, &ops, within.workspace(), &name, RuleState::Removed, why).await?;
+    ops.forget_secrets(&keys::owner(within.workspace(), &name)).await.map_err(problem)?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// Holds deliveries back; events are kept for them.
+#[utoipa::path(post, path = "/v1/webhooks/{name}/pause", tag = "world", params(("name" = String, Path, description = "its name"), Within),
+    request_body(content = Why), responses(
+        (status = 200, description = "as it is now", body = Webhook),
+        (status = 404, description = "there is none", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "not now: send it again", body = Problem, content_type = "application/problem+json"),
+    ))]
+pub async fn pause(State(app): State<App>, Path(name): Path<String>, Query(within): Query<Within>, body: Bytes) -> Result<Response, Problem> {
+    let ops = ops(&app).await?;
+    let why = parse_or_none::<Why>(&body)?;
+    let changed = set_state(&app, &ops, within.workspace(), &name, RuleState::Paused, why).await?;
+    answer(&ops, within.workspace(), &name, None, Some(changed)).await
+}
+
+/// Lets deliveries go on, with what was kept.
+#[utoipa::path(post, path = "/v1/webhooks/{name}/resume", tag = "world", params(("name" = String, Path, description = "its name"), Within),
+    request_body(content = Why), responses(
+        (status = 200, description = "as it is now", body = Webhook),
+        (status = 404, description = "there is none", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "not now: send it again", body = Problem, content_type = "application/problem+json"),
+    ))]
+pub async fn resume(State(app): State<App>, Path(name): Path<String>, Query(within): Query<Within>, body: Bytes) -> Result<Response, Problem> {
+    let ops = ops(&app).await?;
+    let why = parse_or_none::<Why>(&body)?;
+    // of one that is not there the event itself would say that it lacks a URL
+    existing(&ops, within.workspace(), &name).await?;
+    let changed = set_state(&app, &ops, within.workspace(), &name, RuleState::Active, why).await?;
+    answer(&ops, within.workspace(), &name, None, Some(changed)).await
+}
+
+/// Makes a new key; those before it sign too for a while, so that the receiver can change in between.
+#[utoipa::path(post, path = "/v1/webhooks/{name}/rotate", tag = "world", params(("name" = String, Path, description = "its name"), Within),
+    request_body(content = Rotation), responses(
+        (status = 200, description = "as it is now, with the secret if it is an HMAC key", body = Webhook),
+        (status = 404, description = "there is none", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "not now: send it again", body = Problem, content_type = "application/problem+json"),
+    ))]
+pub async fn rotate(State(app): State<App>, Path(name): Path<String>, Query(within): Query<Within>, body: Bytes) -> Result<Response, Problem> {
+    let ops = ops(&app).await?;
+    let overlap_s = parse_or_none::<Rotation>(&body)?.overlap_s.unwrap_or(keys::OVERLAP_S);
+    if overlap_s > keys::OVERLAP_MAX_S {
+        let most = keys::OVERLAP_MAX_S;
+        return Err(Problem::bad_request("bad-body", format!("`overlap_s` is {overlap_s}"), format!("send at most {most}")));
+    }
+    let row = existing(&ops, within.workspace(), &name).await?;
+    let kind = spec_of(&row).get("signing").and_then(Value::as_str).unwrap_or(sign::ED25519).to_owned();
+    let secret = keys::rotate(&ops, &keys::owner(within.workspace(), &name), &kind, now(), overlap_s).await.map_err(no_key)?;
+    answer(&ops, within.workspace(), &name, secret, None).await
+}
+
+async fn set_state(app: &App, ops: &Ops, workspace: &str, name: &str, state: RuleState, why: Why) -> Result<Changed, Problem> {
+    let data = Map::from_iter([("state".to_owned(), state.as_str().into())]);
+    propose(app, ops, workspace, name, data, why.actor, why.reason).await
+}
+
+async fn answer(ops: &Ops, workspace: &str, name: &str, secret: Option<String>, changed: Option<Changed>) -> Result<Response, Problem> {
+    let row = existing(ops, workspace, name).await?;
+    let webhook = Webhook { secret, changed: changed.map(|changed| changed.0), ..one(ops, &row).await? };
+    Ok(super::json(&webhook))
+}
+
+fn is_of(row: &RuleRow, workspace: &str) -> bool {
+    row.kind == RuleKind::Subscription && row.workspace == workspace
+}
+
+/// The rule of this name, unless it was removed.
+async fn existing(ops: &Ops, workspace: &str, name: &str) -> Result<RuleRow, Problem> {
+    let rules = ops.dispatched().await.map_err(problem)?.rules;
+    let found = rules.into_iter().find(|row| is_of(row, workspace) && row.name == name && row.state != "removed");
+    found.ok_or_else(|| {
+        Problem::not_found(
+            "unknown-subscription",
+            format!("there is no webhook `{name}` in the workspace `{workspace}`"),
+            "look at GET /v1/webhooks, or name another workspace with ?workspace=",
+        )
+    })
+}
+
+fn spec_of(row: &RuleRow) -> Value {
+    serde_json::from_str(&row.spec).unwrap_or_default()
+}
+
+/// Where the webhook of this row is.
+fn endpoint(row: &RuleRow) -> Result<Endpoint, Problem> {
+    let state = RuleState::parse(&row.state).unwrap_or(RuleState::Paused);
+    let named =
+        Named { family: Family::Subscription, workspace: &row.workspace, name: &row.name, revision: row.revision, state };
+    let rule = Rule::read(&named, &spec_of(row)).map_err(|e| unusable(format!("`{}`: {}", e.field, e.message), e.remedy))?;
+    rule.endpoint.ok_or_else(|| Problem::internal("a subscription has no endpoint"))
+}
+
+async fn one(ops: &Ops, row: &RuleRow) -> Result<Webhook, Problem> {
+    shown(ops, row, &ops.counts().await.map_err(problem)?).await
+}
+
+async fn shown(ops: &Ops, row: &RuleRow, counts: &[Counts]) -> Result<Webhook, Problem> {
+    let spec = spec_of(row);
+    let text = |member: &str| spec.get(member).and_then(Value::as_str).map(str::to_owned);
+    let counts = counts.iter().find(|counts| counts.rule == row.rule());
+    Ok(Webhook {
+        name: row.name.clone(),
+        state: row.state.clone(),
+        revision: row.revision,
+        since: row.since.to_string(),
+        url: text("url").unwrap_or_default(),
+        when: spec.get("when").cloned().unwrap_or_default(),
+        signing: text("signing").unwrap_or_else(ed25519),
+        keys: keys::shown(ops, &keys::owner(&row.workspace, &row.name), now()).await.map_err(problem)?,
+        pending: counts.map_or(0, |counts| counts.pending + counts.running),
+        parked: counts.map_or(0, |counts| counts.parked),
+        oldest_pending: counts.and_then(|counts| counts.oldest_pending).map(|at| at.to_string()),
+        secret: None,
+        changed: None,
+    })
+}
+
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    if body.len() > BODY_BYTES_MAX {
+        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "the body is too large", format!("send at most {BODY_BYTES_MAX} bytes")));
+    }
+    serde_json::from_slice(body)
+        .map_err(|e| Problem::bad_request("bad-body", format!("the body cannot be read: {e}"), "send what /openapi.json describes"))
+}
+
+/// An empty body says nothing.
+fn parse_or_none<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, Problem> {
+    if body.is_empty() { Ok(T::default()) } else { parse(body) }
+}
+
+fn unusable(what: impl std::fmt::Display, remedy: impl std::fmt::Display) -> Problem {
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "schema-violation", what, remedy)
+}
+
+fn no_key(error: keys::NoKey) -> Problem {
+    match error {
+        keys::NoKey::Store(error) => problem(error),
+        keys::NoKey::Made(what) => unusable(what, "`signing` is `ed25519` or `hmac`"),
+    }
+}
