@@ -3,6 +3,7 @@
 pub mod ask;
 pub mod kafka;
 pub mod offline;
+pub mod webhook;
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use ask::{At, Emit, Get, Lineage, List, Replay, Subscribe, Timeline};
 use kafka::{Kafka, Role, Topics};
 use offline::{Import, Partition};
+use webhook::{Delivery, Webhook};
 
 /// Where a server listens, and clients look for it, unless told otherwise.
 pub const URL: &str = "http://127.0.0.1:8400";
@@ -63,6 +65,9 @@ pub enum Command {
     Replay(Replay),
     /// Follow the events as they happen
     Subscribe(Subscribe),
+    /// Deliver events to a URL
+    #[command(subcommand)]
+    Webhook(Webhook),
     /// Check the journal
     #[command(subcommand)]
     Audit(Audit),
@@ -107,6 +112,9 @@ pub struct Serve {
     /// Listen on an address that others can reach although nobody is asked who they are
     #[arg(long, env = "ANNALS_ALLOW_UNAUTHENTICATED", value_parser = FalseyValueParser::new())]
     pub allow_unauthenticated: bool,
+    /// Where webhooks may go.
+    #[command(flatten)]
+    pub delivery: Delivery,
 }
 
 /// Where the engine is, and how to print what it says.
@@ -339,6 +347,11 @@ mod tests {
             "annals partition resume 3",
             "annals partition resume 3 --accept 7",
             "annals partition resume --skip-to 7",
+            "annals webhook add w --url https://h/",
+            "annals webhook rotate w --overlap 24",
+            "annals webhook replay w",
+            "annals webhook replay w --parked --delivery 3",
+            "annals serve --webhook-allow localhost",
             "annals get iris --url https://host",
             "annals get iris --url http://",
         ] {
@@ -370,6 +383,10 @@ mod tests {
             "annals doctor --log-format json",
             "annals topics create --kafka a:1,b:2 --partitions 3 --replication-factor 1 --min-insync-replicas 1",
             "annals topics check --kafka a:1 --kafka-prefix test --json",
+            "annals webhook add w --url https://h/ --type promoted,drifted --where /data/severity=high --signing hmac",
+            "annals webhook rotate w --overlap 7d --json",
+            "annals webhook replay w --since 2026-03-01T12:00:00Z",
+            "annals serve --webhook-allow 127.0.0.0/8,::1 --webhook-ca ca.pem",
             "annals serve --kafka a:1 --database postgres://h/d --schema-registry http://h:1 --roles door,arbiter",
         ] {
             assert!(parse(line).is_ok(), "{line}: {:?}", parse(line).err());

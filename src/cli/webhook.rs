@@ -72,7 +72,8 @@ fn list(args: &All, out: &mut Output) -> Result<Exit, Failure> {
         out.json(&listing)?;
         return Ok(Exit::Done);
     }
-    let columns = [("WEBHOOK", "name"), ("STATE", "state"), ("TYPES", "/when/type"), ("PENDING", "pending"), ("PARKED", "parked"), ("URL", "url")];
+    let columns =
+        [("WEBHOOK", "name"), ("STATE", "state"), ("TYPES", "/when/type"), ("PENDING", "pending"), ("PARKED", "parked"), ("URL", "url")];
     table(&columns, items(&listing), out)
 }
 

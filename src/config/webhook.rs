@@ -1,8 +1,10 @@
 //! The flags of `annals webhook`, and of the engine that delivers.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};
+use ipnet::IpNet;
 use serde_json::Value;
 
 use super::{Remote, Workspace};
@@ -11,8 +13,8 @@ use super::{Remote, Workspace};
 #[derive(Clone, Debug, Default, Args)]
 pub struct Delivery {
     /// Networks inside that webhooks may reach, also over http://, such as 10.1.0.0/16,127.0.0.1; none unless named
-    #[arg(long = "webhook-allow", env = "ANNALS_WEBHOOK_ALLOW", value_name = "CIDR,...", default_value = "", hide_default_value = true)]
-    pub allow: String,
+    #[arg(long = "webhook-allow", env = "ANNALS_WEBHOOK_ALLOW", value_name = "CIDR,...", value_delimiter = ',', value_parser = network)]
+    pub allow: Vec<IpNet>,
     /// File of certificate authorities (PEM) that webhooks trust beside the system's
     #[arg(long = "webhook-ca", env = "ANNALS_WEBHOOK_CA", value_name = "FILE")]
     pub ca: Option<PathBuf>,
@@ -54,9 +56,11 @@ pub enum Signing {
 
 /// A webhook.
 #[derive(Clone, Debug, Args)]
-#[command(after_help = "Examples:\n  annals webhook add deployer --url https://deploy.example/hook --type promoted --channel production\n  \
+#[command(
+    after_help = "Examples:\n  annals webhook add deployer --url https://deploy.example/hook --type promoted --channel production\n  \
     annals webhook add pager --url https://pager.example/hook --type drifted --signing hmac\n\
-    \nMessages follow the Standard Webhooks spec: verify them with its libraries, and tell copies by `webhook-id`.")]
+    \nMessages follow the Standard Webhooks spec: verify them with its libraries, and tell copies by `webhook-id`."
+)]
 pub struct Add {
     /// Its name; one that is there already is changed
     pub name: String,
@@ -182,6 +186,11 @@ pub struct Replay {
     /// The one of this number
     #[arg(long, value_name = "NUMBER")]
     pub delivery: Option<u64>,
+}
+
+fn network(text: &str) -> Result<IpNet, String> {
+    let net = text.trim().parse::<IpNet>().or_else(|_| text.trim().parse::<IpAddr>().map(IpNet::from));
+    net.map_err(|_| "say an address and how many of its bits count, such as 10.1.0.0/16".into())
 }
 
 fn member(text: &str) -> Result<(String, Value), String> {

@@ -3,11 +3,14 @@
 pub mod deliveries;
 mod propose;
 
-use annals_projections::ops::{Counts, Ops, RuleKind, RuleRow};
+use annals_projections::Page;
+use annals_projections::ops::{Counts, Ops, RuleKind, RuleRow, TaskFilter, TaskState};
+use annals_projections::page::LIMIT_MAX;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use axum::{Router, routing};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -18,17 +21,31 @@ use super::extract::{Path, Query};
 use super::operating::ops;
 use super::problem::Problem;
 use super::read::ask::problem;
-use crate::world::rule::{Endpoint, Family, Named, Rule, State as RuleState};
+use crate::world::rule::read::Named;
+use crate::world::rule::{Endpoint, Family, Rule, State as RuleState};
 use crate::world::webhook::{keys, now, sign};
 
 /// Largest body of a request.
 const BODY_BYTES_MAX: usize = 64 * 1024;
 
+/// The paths of webhooks.
+pub fn paths() -> Router<App> {
+    Router::new()
+        .route("/v1/webhooks", routing::get(list))
+        .route("/v1/webhooks/{name}", routing::get(get).put(put).delete(remove))
+        .route("/v1/webhooks/{name}/pause", routing::post(pause))
+        .route("/v1/webhooks/{name}/resume", routing::post(resume))
+        .route("/v1/webhooks/{name}/rotate", routing::post(rotate))
+        .route("/v1/webhooks/{name}/test", routing::post(deliveries::test))
+        .route("/v1/webhooks/{name}/deliveries", routing::get(deliveries::list))
+        .route("/v1/webhooks/{name}/replay", routing::post(deliveries::replay))
+}
+
 /// Whose webhooks.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct Within {
-    /// Workspace; `default` unless given.
+    /// Workspace; `default` unless given. A list takes `*` for all.
     pub workspace: Option<String>,
 }
 
@@ -90,6 +107,8 @@ pub struct Rotation {
 /// A webhook.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct Webhook {
+    /// Its workspace.
+    pub workspace: String,
     /// Its name.
     pub name: String,
     /// `active`, `paused` or `removed`.
@@ -114,6 +133,9 @@ pub struct Webhook {
     /// When the event of the oldest one that waits was recorded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oldest_pending: Option<String>,
+    /// If it is paused: what was answered last to one of those that wait (the newest 1,000).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_note: Option<String>,
     /// `whsec_…`: of a new HMAC key, told here and never again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret: Option<String>,
@@ -188,7 +210,12 @@ pub async fn put(State(app): State<App>, Path(name): Path<String>, Query(within)
         (status = 404, description = "there is none", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "not now: send it again", body = Problem, content_type = "application/problem+json"),
     ))]
-pub async fn remove(State(app): State<App>, Path(name): Path<String>, Query(within): Query<Within>, body: Bytes) -> Result<Response, Problem> {
+pub async fn remove(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    Query(within): Query<Within>,
+    body: Bytes,
+) -> Result<Response, Problem> {
     let ops = ops(&app).await?;
     let why = parse_or_none::<Why>(&body)?;
     set_state(&app, &ops, within.workspace(), &name, RuleState::Removed, why).await?;
@@ -203,7 +230,12 @@ pub async fn remove(State(app): State<App>, Path(name): Path<String>, Query(with
         (status = 404, description = "there is none", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "not now: send it again", body = Problem, content_type = "application/problem+json"),
     ))]
-pub async fn pause(State(app): State<App>, Path(name): Path<String>, Query(within): Query<Within>, body: Bytes) -> Result<Response, Problem> {
+pub async fn pause(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    Query(within): Query<Within>,
+    body: Bytes,
+) -> Result<Response, Problem> {
     let ops = ops(&app).await?;
     let why = parse_or_none::<Why>(&body)?;
     let changed = set_state(&app, &ops, within.workspace(), &name, RuleState::Paused, why).await?;
@@ -217,7 +249,12 @@ pub async fn pause(State(app): State<App>, Path(name): Path<String>, Query(withi
         (status = 404, description = "there is none", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "not now: send it again", body = Problem, content_type = "application/problem+json"),
     ))]
-pub async fn resume(State(app): State<App>, Path(name): Path<String>, Query(within): Query<Within>, body: Bytes) -> Result<Response, Problem> {
+pub async fn resume(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    Query(within): Query<Within>,
+    body: Bytes,
+) -> Result<Response, Problem> {
     let ops = ops(&app).await?;
     let why = parse_or_none::<Why>(&body)?;
     // of one that is not there the event itself would say that it lacks a URL
@@ -233,7 +270,12 @@ pub async fn resume(State(app): State<App>, Path(name): Path<String>, Query(with
         (status = 404, description = "there is none", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "not now: send it again", body = Problem, content_type = "application/problem+json"),
     ))]
-pub async fn rotate(State(app): State<App>, Path(name): Path<String>, Query(within): Query<Within>, body: Bytes) -> Result<Response, Problem> {
+pub async fn rotate(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    Query(within): Query<Within>,
+    body: Bytes,
+) -> Result<Response, Problem> {
     let ops = ops(&app).await?;
     let overlap_s = parse_or_none::<Rotation>(&body)?.overlap_s.unwrap_or(keys::OVERLAP_S);
     if overlap_s > keys::OVERLAP_MAX_S {
@@ -258,7 +300,7 @@ async fn answer(ops: &Ops, workspace: &str, name: &str, secret: Option<String>, 
 }
 
 fn is_of(row: &RuleRow, workspace: &str) -> bool {
-    row.kind == RuleKind::Subscription && row.workspace == workspace
+    row.kind == RuleKind::Subscription && (row.workspace == workspace || workspace == "*")
 }
 
 /// The rule of this name, unless it was removed.
@@ -281,8 +323,7 @@ fn spec_of(row: &RuleRow) -> Value {
 /// Where the webhook of this row is.
 fn endpoint(row: &RuleRow) -> Result<Endpoint, Problem> {
     let state = RuleState::parse(&row.state).unwrap_or(RuleState::Paused);
-    let named =
-        Named { family: Family::Subscription, workspace: &row.workspace, name: &row.name, revision: row.revision, state };
+    let named = Named { family: Family::Subscription, workspace: &row.workspace, name: &row.name, revision: row.revision, state };
     let rule = Rule::read(&named, &spec_of(row)).map_err(|e| unusable(format!("`{}`: {}", e.field, e.message), e.remedy))?;
     rule.endpoint.ok_or_else(|| Problem::internal("a subscription has no endpoint"))
 }
@@ -295,7 +336,9 @@ async fn shown(ops: &Ops, row: &RuleRow, counts: &[Counts]) -> Result<Webhook, P
     let spec = spec_of(row);
     let text = |member: &str| spec.get(member).and_then(Value::as_str).map(str::to_owned);
     let counts = counts.iter().find(|counts| counts.rule == row.rule());
+    let pending = counts.map_or(0, |counts| counts.pending + counts.running);
     Ok(Webhook {
+        workspace: row.workspace.clone(),
         name: row.name.clone(),
         state: row.state.clone(),
         revision: row.revision,
@@ -304,17 +347,31 @@ async fn shown(ops: &Ops, row: &RuleRow, counts: &[Counts]) -> Result<Webhook, P
         when: spec.get("when").cloned().unwrap_or_default(),
         signing: text("signing").unwrap_or_else(ed25519),
         keys: keys::shown(ops, &keys::owner(&row.workspace, &row.name), now()).await.map_err(problem)?,
-        pending: counts.map_or(0, |counts| counts.pending + counts.running),
+        pending,
         parked: counts.map_or(0, |counts| counts.parked),
         oldest_pending: counts.and_then(|counts| counts.oldest_pending).map(|at| at.to_string()),
+        last_note: if row.state == "paused" && pending > 0 { last_note(ops, row).await? } else { None },
         secret: None,
         changed: None,
     })
 }
 
+async fn last_note(ops: &Ops, row: &RuleRow) -> Result<Option<String>, Problem> {
+    let filter = TaskFilter { rule: Some(row.rule()), state: Some(TaskState::Pending), key: None };
+    let page = Page { after: None, limit: LIMIT_MAX };
+    let waiting = ops.tasks(&filter, &page).await.map_err(problem)?.items;
+    let noted = waiting.into_iter().filter(|task| task.note.is_some());
+    Ok(noted.max_by_key(|task| task.updated).and_then(|task| task.note))
+}
+
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     if body.len() > BODY_BYTES_MAX {
-        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "the body is too large", format!("send at most {BODY_BYTES_MAX} bytes")));
+        return Err(Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "too-large",
+            "the body is too large",
+            format!("send at most {BODY_BYTES_MAX} bytes"),
+        ));
     }
     serde_json::from_slice(body)
         .map_err(|e| Problem::bad_request("bad-body", format!("the body cannot be read: {e}"), "send what /openapi.json describes"))

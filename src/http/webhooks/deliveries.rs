@@ -197,14 +197,20 @@ pub struct Replayed {
         (status = 404, description = "there is no such webhook", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "this instance has no operational store, or not now", body = Problem, content_type = "application/problem+json"),
     ))]
-pub async fn replay(State(app): State<App>, Path(name): Path<String>, Query(within): Query<Within>, body: Bytes) -> Result<Response, Problem> {
+pub async fn replay(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    Query(within): Query<Within>,
+    body: Bytes,
+) -> Result<Response, Problem> {
     let ops = ops(&app).await?;
     let again = parse::<Again>(&body)?;
     let row = existing(&ops, within.workspace(), &name).await?;
     let which = match (again.parked, again.since, again.delivery) {
         (true, None, None) => Replay::Parked,
         (false, Some(time), None) => {
-            let time = Timestamp::parse(&time).map_err(|e| Problem::bad_request("bad-time", e, "send a time such as 2026-03-01T12:00:00Z"))?;
+            let time =
+                Timestamp::parse(&time).map_err(|e| Problem::bad_request("bad-time", e, "send a time such as 2026-03-01T12:00:00Z"))?;
             Replay::Since(time)
         }
         (false, None, Some(id)) => Replay::Task(id),

@@ -40,8 +40,8 @@ pub async fn propose(
 ) -> Result<Changed, Problem> {
     data.insert("subscription".into(), name.into());
     data.extend(reason.map(|reason| ("reason".to_owned(), reason.into())));
-    let key = Key::system(workspace)
-        .map_err(|e| Problem::bad_request("bad-name", e, "correct the name; `?workspace=` names the workspace"))?;
+    let key =
+        Key::system(workspace).map_err(|e| Problem::bad_request("bad-name", e, "correct the name; `?workspace=` names the workspace"))?;
     let given = [
         ("specversion", "1.0".to_owned()),
         ("id", uuid::Uuid::now_v7().to_string()),
@@ -54,7 +54,11 @@ pub async fn propose(
     let proposal = Proposal::from_parts(attributes, Value::Object(data).to_string(), Some(key.as_str().as_bytes()))?;
     let answer = app.door.submit(&proposal, SETTLE_MAX).await?;
     let Some(verdict) = answer.verdict else {
-        return Err(Problem::unavailable("not-settled", "the change has no verdict yet", "ask how the webhook is, and send it again if need be"));
+        return Err(Problem::unavailable(
+            "not-settled",
+            "the change has no verdict yet",
+            "ask how the webhook is, and send it again if need be",
+        ));
     };
     match verdict.outcome {
         Outcome::Accepted(place) | Outcome::Duplicate(place) => {

@@ -1,8 +1,6 @@
 //! Where a webhook may go: no URL may make the engine speak to what only the engine can reach.
 
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::str::FromStr;
 
 use ipnet::IpNet;
 use url::{Host, Url};
@@ -19,23 +17,9 @@ pub struct Allowed(Vec<IpNet>);
 #[error("{0}")]
 pub struct Refused(pub String);
 
-impl FromStr for Allowed {
-    type Err = String;
-
-    /// Reads `CIDR[,CIDR]`; an address alone is a network of one.
-    fn from_str(text: &str) -> Result<Self, String> {
-        let one = |part: &str| {
-            let net = part.parse::<IpNet>().or_else(|_| part.parse::<IpAddr>().map(IpNet::from));
-            net.map_err(|_| format!("`{part}` is no network: say an address and how many of its bits count, such as 10.1.0.0/16"))
-        };
-        text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(one).collect::<Result<_, _>>().map(Self)
-    }
-}
-
-impl fmt::Display for Allowed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let list: Vec<String> = self.0.iter().map(ToString::to_string).collect();
-        f.write_str(&list.join(","))
+impl From<Vec<IpNet>> for Allowed {
+    fn from(networks: Vec<IpNet>) -> Self {
+        Self(networks)
     }
 }
 
@@ -77,12 +61,17 @@ impl Allowed {
         }
         let url = Url::parse(text).map_err(|e| Refused(format!("`{text}` is no URL: {e}")))?;
         if !url.username().is_empty() || url.password().is_some() {
-            return refused("the URL holds a user's name or password, which the journal would show for ever: the signature tells who sends".into());
+            return refused(
+                "the URL holds a user's name or password, which the journal would show for ever: the signature tells who sends".into(),
+            );
         }
         let encrypted = match url.scheme() {
             "https" => true,
             "http" if self.0.is_empty() => {
-                return refused("http:// would be readable on its way: use https://, or allow the receiver's network with `serve --webhook-allow`".into());
+                return refused(
+                    "http:// would be readable on its way: use https://, or allow the receiver's network with `serve --webhook-allow`"
+                        .into(),
+                );
             }
             "http" => false,
             other => return refused(format!("webhooks go to https:// URLs, not to {other}:")),
@@ -206,7 +195,9 @@ mod tests {
 
     #[test]
     fn what_is_out_there_is_reached() {
-        for host in ["example.com", "8.8.8.8", "172.15.0.1", "172.32.0.1", "100.128.0.1", "[2606:4700::1111]", "[2a00:1450::1]", "[::ffff:8.8.8.8]"] {
+        for host in
+            ["example.com", "8.8.8.8", "172.15.0.1", "172.32.0.1", "100.128.0.1", "[2606:4700::1111]", "[2a00:1450::1]", "[::ffff:8.8.8.8]"]
+        {
             assert!(none().check_url(&format!("https://{host}:8443/hook?a=b")).is_ok(), "{host}");
         }
     }
@@ -233,14 +224,14 @@ mod tests {
 
     #[test]
     fn the_configuration_opens_networks_and_there_plain_http() {
-        let allowed: Allowed = "127.0.0.0/8, ::1,10.1.0.0/16".parse().unwrap();
-        for url in ["http://127.0.0.1:9/", "https://127.0.0.1/", "http://[::1]/", "http://[::ffff:127.0.0.1]/", "http://10.1.2.3/", "http://name/"] {
+        let allowed = Allowed::from(["127.0.0.0/8", "::1/128", "10.1.0.0/16"].map(|net| net.parse().unwrap()).to_vec());
+        for url in
+            ["http://127.0.0.1:9/", "https://127.0.0.1/", "http://[::1]/", "http://[::ffff:127.0.0.1]/", "http://10.1.2.3/", "http://name/"]
+        {
             assert!(allowed.check_url(url).is_ok(), "{url}");
         }
         for url in ["http://10.2.0.1/", "https://10.2.0.1/", "http://8.8.8.8/", "https://[::2]/"] {
             assert!(allowed.check_url(url).is_err(), "{url}");
         }
-        assert!("10.0.0.0/33".parse::<Allowed>().is_err() && "example.com".parse::<Allowed>().is_err());
-        assert_eq!(allowed.to_string(), "127.0.0.0/8,::1/128,10.1.0.0/16");
     }
 }

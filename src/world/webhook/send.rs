@@ -277,11 +277,8 @@ fn system_words(error: &io::Error) -> String {
 
 fn tls_failed(error: &io::Error) -> String {
     let words = system_words(error);
-    let remedy = if words.contains("UnknownIssuer") {
-        "; `serve --webhook-ca` (ANNALS_WEBHOOK_CA) names an authority of your own"
-    } else {
-        ""
-    };
+    let remedy =
+        if words.contains("UnknownIssuer") { "; `serve --webhook-ca` (ANNALS_WEBHOOK_CA) names an authority of your own" } else { "" };
     format!("TLS: {words}{remedy}")
 }
 

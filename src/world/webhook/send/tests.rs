@@ -30,7 +30,8 @@ fn says(text: &'static str) -> (String, thread::JoinHandle<String>) {
 }
 
 fn sender(allowed: &str) -> Sender {
-    Sender::new(allowed.parse().unwrap(), None).unwrap()
+    let networks: Vec<_> = allowed.split_terminator(',').map(|net| net.parse().unwrap()).collect();
+    Sender::new(networks.into(), None).unwrap()
 }
 
 fn send(sender: &Sender, url: &str) -> Attempt {
@@ -53,9 +54,14 @@ fn a_delivery_carries_its_headers_and_its_body() {
     let request = served.join().unwrap();
     let host = url.split('/').nth(2).unwrap();
     assert!(request.starts_with("POST /hook?a=b HTTP/1.1\r\n"), "{request}");
-    for line in
-        [&format!("host: {host}"), "content-type: application/json", "webhook-id: id_1", "webhook-timestamp: 7", "webhook-signature: v1a,x v1,y", "content-length: 7"]
-    {
+    for line in [
+        &format!("host: {host}"),
+        "content-type: application/json",
+        "webhook-id: id_1",
+        "webhook-timestamp: 7",
+        "webhook-signature: v1a,x v1,y",
+        "content-length: 7",
+    ] {
         assert!(request.contains(&format!("\r\n{line}\r\n")), "{line} is not in {request}");
     }
 }
@@ -124,7 +130,8 @@ fn what_an_endpoint_asks_for_is_understood() {
     assert_eq!(send(&sender("127.0.0.0/8"), &url).outcome(), Outcome::Failed(Some(Duration::from_secs(77))));
     let (url, _served) = says("HTTP/1.1 410 Gone\r\ncontent-length: 0\r\n\r\n");
     assert_eq!(send(&sender("127.0.0.0/8"), &url).outcome(), Outcome::Gone);
-    let (url, _served) = says("HTTP/1.1 404 Not Found\r\ncontent-type: text/html; charset=utf-8\r\ncontent-length: 15\r\n\r\n<h1>Oh, no</h1>");
+    let (url, _served) =
+        says("HTTP/1.1 404 Not Found\r\ncontent-type: text/html; charset=utf-8\r\ncontent-length: 15\r\n\r\n<h1>Oh, no</h1>");
     let attempt = send(&sender("127.0.0.0/8"), &url);
     failed(&attempt, "HTML page");
     assert_eq!(attempt.result.unwrap().excerpt, "Oh, no");
