@@ -20,6 +20,7 @@ use crate::journal::kafka::derived::Running;
 use crate::journal::kafka::registry::Registry;
 use crate::journal::{open, sqlite};
 use crate::metrics::Metrics;
+use crate::world::webhook::send::Sender;
 
 /// How long requests may take to end once the engine stops.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
@@ -51,6 +52,8 @@ pub async fn run(config: config::Serve) -> anyhow::Result<()> {
     let (opened, ops) = watch::channel(Operating::Opening);
     let (handle, for_ops, its_journal, stop_ops) = (views.handle().clone(), config.clone(), journal.id().to_owned(), stopping.clone());
     views.spawn_blocking(move || handle.block_on(opening::ops(for_ops, its_journal, opened, stop_ops)));
+    let sender = Sender::new(config.delivery.allow.clone().into(), config.delivery.ca.as_deref()).map_err(anyhow::Error::msg)?;
+    let sender = Arc::new(sender);
     let data = config.data.clone();
     let shared = Arc::new(Shared {
         door,
@@ -60,6 +63,7 @@ pub async fn run(config: config::Serve) -> anyhow::Result<()> {
         publishing: publisher.as_ref().map(Running::publishing),
         viewing: viewing.clone(),
         ops,
+        sender,
         stopping,
         places: Places::default(),
     });
