@@ -339,6 +339,8 @@ mod tests {
             "annals partition resume 3",
             "annals partition resume 3 --accept 7",
             "annals partition resume --skip-to 7",
+            "annals subscribe -- --to team",
+            "annals subscribe --forget",
             "annals get iris --url https://host",
             "annals get iris --url http://",
         ] {
@@ -359,6 +361,9 @@ mod tests {
             "annals at 2026-03-01T12:00:00Z --model iris --channel production --json",
             "annals replay --until 3:1,4:2 --type promoted,retired",
             "annals subscribe --from beginning --max 3",
+            "annals subscribe --name mailer --exec ./mail -- --to team",
+            "annals subscribe --exec ./mail",
+            "annals list cursors",
             "annals audit verify - --json",
             "annals export - --data dir",
             "annals backup target",

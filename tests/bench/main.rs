@@ -8,6 +8,7 @@ mod journal;
 mod kafka;
 mod scale;
 mod sqlite;
+mod subscribers;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -49,5 +50,8 @@ fn main() {
     }
     if wanted("scale") {
         scale::run();
+    }
+    if wanted("subscribers") {
+        subscribers::run();
     }
 }

@@ -20,4 +20,5 @@ mod schema_registry;
 mod services;
 mod stage;
 mod stream;
+mod subscribers;
 mod surface;
