@@ -371,6 +371,8 @@ mod tests {
             "annals webhook replay w",
             "annals webhook replay w --parked --delivery 3",
             "annals serve --webhook-allow localhost",
+            "annals subscribe -- --to team",
+            "annals subscribe --forget",
             "annals get iris --url https://host",
             "annals get iris --url http://",
         ] {
@@ -391,6 +393,9 @@ mod tests {
             "annals at 2026-03-01T12:00:00Z --model iris --channel production --json",
             "annals replay --until 3:1,4:2 --type promoted,retired",
             "annals subscribe --from beginning --max 3",
+            "annals subscribe --name mailer --exec ./mail -- --to team",
+            "annals subscribe --exec ./mail",
+            "annals list cursors",
             "annals audit verify - --json",
             "annals export - --data dir",
             "annals backup target",

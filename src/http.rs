@@ -54,7 +54,10 @@ const BATCHES_MAX: usize = 8;
 /// Replays, exports and rebuilds at once.
 const LONG_READS_MAX: usize = 16;
 /// Subscribers of the stream at once.
-const SUBSCRIBERS_MAX: usize = 1_024;
+const SUBSCRIBERS_MAX: usize = 2_048;
+/// Subscribers that read the journal at once, because they have just come or have fallen behind: each
+/// takes a thread and a connection to it.
+const CATCHING_UP_MAX: usize = 4;
 
 /// What the handlers share.
 pub struct Shared {
@@ -88,6 +91,8 @@ pub struct Places {
     pub long_reads: Arc<Semaphore>,
     /// For subscribers: the next one is refused.
     pub subscribers: Arc<Semaphore>,
+    /// For subscribers that read the journal: the next one waits for its turn.
+    pub catching_up: Arc<Semaphore>,
 }
 
 impl Places {
@@ -105,6 +110,7 @@ impl Default for Places {
             batches: Semaphore::new(BATCHES_MAX),
             long_reads: Arc::new(Semaphore::new(LONG_READS_MAX)),
             subscribers: Arc::new(Semaphore::new(SUBSCRIBERS_MAX)),
+            catching_up: Arc::new(Semaphore::new(CATCHING_UP_MAX)),
         }
     }
 }
@@ -151,8 +157,8 @@ fn door_paths() -> Router<App> {
     Router::new()
         .route("/v1/events", post(publish::publish).get(replay::replay))
         .route("/v1/events/stream", get(stream::stream))
-        .route("/v1/cursors", get(cursors::list))
-        .route("/v1/cursors/{name}", get(cursors::read).put(cursors::put).delete(cursors::forget))
+        .route("/v1/cursors", get(cursors::cursors))
+        .route("/v1/cursors/{name}", get(cursors::cursor).put(cursors::put_cursor).delete(cursors::forget_cursor))
         .route("/v1/proposals/{id}", get(proposal::proposal_state))
         .route("/v1/journal", get(replay::export))
         .route("/v1/models", get(read::models))

@@ -1,5 +1,6 @@
 //! The wiring: opens what there is, joins it, runs it, and takes it down in order.
 
+mod descriptors;
 mod opening;
 
 use std::path::{Path, PathBuf};
@@ -31,6 +32,7 @@ const DRAIN_MAX: Duration = Duration::from_secs(10);
 /// If it cannot start: the data directory, the journal in it, or the address.
 pub async fn run(config: config::Serve) -> anyhow::Result<()> {
     check_address(&config)?;
+    descriptors::raise();
     let (stop, stopping) = watch::channel(false);
     let url = config.on_kafka().and_then(config::kafka::Kafka::schemas_url);
     let schemas = url.map(|url| Registry::start(url, stopping.clone())).transpose()?;

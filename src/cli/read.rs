@@ -58,7 +58,10 @@ pub fn list(args: &List, out: &mut Output) -> Result<Exit, Failure> {
     let client = Client::new(&args.question.remote.url);
     let model = args.model.as_deref().unwrap_or_default();
     let (part, columns) = columns(args.things);
-    let path = if args.things == Things::Models { Path::new(&["v1", "models"]) } else { Path::new(&["v1", "models", model, part]) };
+    let path = match args.things {
+        Things::Models | Things::Cursors => Path::new(&["v1", part]),
+        _ => Path::new(&["v1", "models", model, part]),
+    };
     let listing = all_pages(&client, &ask(path, &args.question))?;
     if args.question.remote.json {
         out.json(&listing)?;
@@ -114,6 +117,7 @@ fn columns(things: Things) -> (&'static str, &'static [Column]) {
                 ("ENDPOINT", "endpoint"),
             ],
         ),
+        Things::Cursors => ("cursors", &[("NAME", "name"), ("MOVED", "updated"), ("REVISION", "revision"), ("CURSOR", "cursor")]),
         Things::Drifts => (
             "drifts",
             &[
@@ -337,7 +341,9 @@ mod tests {
 
     #[test]
     fn every_list_has_its_columns_and_a_missing_member_is_a_dash() {
-        for things in [Things::Models, Things::Versions, Things::Channels, Things::Aliases, Things::Deployments, Things::Drifts] {
+        for things in
+            [Things::Models, Things::Versions, Things::Channels, Things::Aliases, Things::Deployments, Things::Drifts, Things::Cursors]
+        {
             let (_, columns) = columns(things);
             assert_eq!(row(&json!({}), columns), vec!["-"; columns.len()]);
         }

@@ -27,7 +27,7 @@ impl Filter {
     /// Reads the filters of a request: `kinds` are comma-separated, in any form that a door takes.
     ///
     /// # Errors
-    /// 400 for a type or a channel that is none: nothing would ever match it.
+    /// 400 for a type, a channel or a pattern that fits none: nothing would ever match it.
     pub fn new(kinds: Option<&str>, workspace: Option<String>, model: Option<String>, channel: Option<String>) -> Result<Self, Problem> {
         let kind = |name: &str| {
             let unknown =
@@ -41,7 +41,14 @@ impl Filter {
             let remedy = format!("use one of {}", CHANNELS.join(", "));
             return Err(Problem::bad_request("unknown-channel", format!("there is no channel `{pattern}`"), remedy));
         }
-        Ok(Self { kinds, workspace: given(workspace), model: given(model), channel })
+        let (workspace, model) = (given(workspace), given(model));
+        for (what, pattern) in [("workspace", &workspace), ("model", &model)] {
+            if let Some(pattern) = pattern.as_deref().filter(|pattern| names_nothing(pattern)) {
+                let detail = format!("no {what} is called `{}`", pattern.escape_debug());
+                return Err(Problem::bad_request("bad-pattern", detail, "send a name, in which `*` stands for anything"));
+            }
+        }
+        Ok(Self { kinds, workspace, model, channel })
     }
 
     /// Whether an event is wanted.
@@ -55,6 +62,12 @@ impl Filter {
                 found.is_some_and(|channel| matches(pattern, &channel))
             })
     }
+}
+
+/// Whether no name can fit this pattern: see `annals_events::names::name`. Names of the engine's own begin with `_`.
+fn names_nothing(pattern: &str) -> bool {
+    let letters = pattern.replace('*', "");
+    letters.len() > 255 || letters.contains(|c: char| matches!(c, '/' | ':') || c.is_control())
 }
 
 /// Whether text fits a pattern in which `*` stands for anything, nothing included.

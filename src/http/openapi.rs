@@ -26,7 +26,7 @@ use super::{cursors, proposal, publish, read, replay, state, stream, triggers, v
     ),
     paths(
         publish::publish, proposal::proposal_state, replay::replay, replay::export, stream::stream,
-        cursors::list, cursors::read, cursors::put, cursors::forget,
+        cursors::cursors, cursors::cursor, cursors::put_cursor, cursors::forget_cursor,
         read::models, read::model, read::versions, read::version, read::history::lineage,
         read::channels, read::channel, read::aliases, read::alias, read::deployments, read::deployment, read::drifts,
         read::history::timeline_of, read::history::timeline, read::holdings,

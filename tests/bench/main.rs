@@ -9,6 +9,7 @@ mod kafka;
 mod scale;
 mod sqlite;
 mod webhooks;
+mod subscribers;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -53,5 +54,8 @@ fn main() {
     }
     if wanted("scale") {
         scale::run();
+    }
+    if wanted("subscribers") {
+        subscribers::run();
     }
 }

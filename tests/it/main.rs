@@ -20,5 +20,6 @@ mod schema_registry;
 mod services;
 mod stage;
 mod stream;
+mod subscribers;
 mod surface;
 mod webhooks;
