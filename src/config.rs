@@ -3,6 +3,7 @@
 pub mod ask;
 pub mod kafka;
 pub mod offline;
+pub mod trigger;
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use ask::{At, Emit, Get, Lineage, List, Replay, Subscribe, Timeline};
 use kafka::{Kafka, Role, Topics};
 use offline::{Import, Partition};
+use trigger::Trigger;
 
 /// Where a server listens, and clients look for it, unless told otherwise.
 pub const URL: &str = "http://127.0.0.1:8400";
@@ -63,6 +65,9 @@ pub enum Command {
     Replay(Replay),
     /// Follow the events as they happen
     Subscribe(Subscribe),
+    /// Rules that act when something happens
+    #[command(subcommand)]
+    Trigger(Trigger),
     /// Check the journal
     #[command(subcommand)]
     Audit(Audit),
@@ -98,9 +103,13 @@ pub struct Serve {
     /// Keep the views in this PostgreSQL database, not in the directory: postgres://USER:PASSWORD@HOST/NAME
     #[arg(long, env = "ANNALS_DATABASE_URL", value_name = "URL", hide_env_values = true)]
     pub database: Option<String>,
-    /// What this instance does, of: door, arbiter, projector, publisher
-    #[arg(long, env = "ANNALS_ROLES", value_name = "ROLE,...", value_enum, value_delimiter = ',', default_values_t = Role::ALL)]
+    /// What this instance does, of: door, arbiter, projector, publisher, actor. All of it unless named; on Kafka the
+    /// actor only with --database, since what is under way outside must be known to whoever acts next
+    #[arg(long, env = "ANNALS_ROLES", value_name = "ROLE,...", value_enum, value_delimiter = ',')]
     pub roles: Vec<Role>,
+    /// Directory of the programs that triggers may run; none are run unless it is named
+    #[arg(long, env = "ANNALS_COMMANDS", value_name = "DIR")]
+    pub commands: Option<PathBuf>,
     /// Where to listen; port 0 takes a free one
     #[arg(long, env = "ANNALS_LISTEN", default_value = "127.0.0.1:8400", value_name = "HOST:PORT", value_parser = address)]
     pub listen: SocketAddr,
@@ -240,12 +249,23 @@ impl Serve {
         Some(&self.kafka).filter(|kafka| !kafka.bootstrap.is_empty())
     }
 
+    /// Whether it does this. One instance alone always acts: nobody else could.
+    #[must_use]
+    pub fn has(&self, role: Role) -> bool {
+        let alone = self.on_kafka().is_none();
+        match role {
+            Role::Actor if alone => true,
+            Role::Actor if self.roles.is_empty() => self.database.is_some(),
+            _ => self.roles.is_empty() || self.roles.contains(&role),
+        }
+    }
+
     /// Nobody is asked who they are yet, so others must not reach it unless that is wanted.
     ///
     /// # Errors
     /// What to do instead.
     pub fn check(&self) -> Result<(), String> {
-        if self.on_kafka().is_none() && Role::ALL.iter().any(|role| !self.roles.contains(role)) {
+        if self.on_kafka().is_none() && Role::ALL.iter().any(|role| !self.has(*role)) {
             return Err("one instance alone has every role: --roles is for several on Kafka (--kafka)".into());
         }
         if self.listen.ip().is_loopback() || self.allow_unauthenticated {
@@ -308,6 +328,10 @@ mod tests {
         let on_kafka = serve("annals serve --kafka a:1 --roles door");
         assert_eq!((on_kafka.on_kafka().unwrap().prefix.as_str(), on_kafka.check()), ("annals", Ok(())));
         assert!(serve("annals serve --roles door").check().unwrap_err().contains("--kafka"));
+        assert!(serve("annals serve").has(Role::Actor) && serve("annals serve --roles door,arbiter,projector,publisher").check().is_ok());
+        assert!(!serve("annals serve --kafka a:1").has(Role::Actor) && serve("annals serve --kafka a:1").has(Role::Publisher));
+        assert!(serve("annals serve --kafka a:1 --database postgres://h/d").has(Role::Actor));
+        assert!(serve("annals serve --kafka a:1 --roles actor").has(Role::Actor) && !on_kafka.has(Role::Actor));
         let Command::Topics(Topics::Create(create)) = parse("annals topics create --kafka a:1 --replication-factor 1").unwrap().command
         else {
             panic!("not create")
@@ -339,6 +363,12 @@ mod tests {
             "annals partition resume 3",
             "annals partition resume 3 --accept 7",
             "annals partition resume --skip-to 7",
+            "annals trigger add t",
+            "annals trigger add t --type promoted",
+            "annals trigger add t --type promoted --do not-json",
+            "annals trigger dry-run",
+            "annals trigger dry-run t --file rules.yaml",
+            "annals trigger replay t",
             "annals get iris --url https://host",
             "annals get iris --url http://",
         ] {
@@ -367,6 +397,13 @@ mod tests {
             "annals partition resume 3 --skip-to 7 --actor ada --reason gone --kafka a:1",
             "annals rebuild registry",
             "annals schemas promoted --decided",
+            "annals trigger add t --type promoted,drifted --model fraud-* --channel production --where /data/severity=high --do {} --cooldown 60",
+            "annals trigger apply rules.yaml --json",
+            "annals trigger history t --state parked --limit 5",
+            "annals trigger dry-run --file rules.yaml --from 2026-03-01T12:00:00Z --until 3:17",
+            "annals trigger replay t --task 7",
+            "annals serve --commands dir",
+            "annals serve --kafka a:1 --roles actor",
             "annals doctor --log-format json",
             "annals topics create --kafka a:1,b:2 --partitions 3 --replication-factor 1 --min-insync-replicas 1",
             "annals topics check --kafka a:1 --kafka-prefix test --json",

@@ -1,5 +1,6 @@
 //! The HTTP door: its paths, what they share, and what happens when there is no such path.
 
+pub mod acting;
 pub mod cloudevent;
 pub mod cursors;
 pub mod extract;
@@ -17,6 +18,7 @@ pub mod read;
 pub mod replay;
 pub mod state;
 pub mod stream;
+pub mod triggers;
 pub mod uri;
 pub mod views;
 
@@ -40,6 +42,7 @@ use crate::arbiter::drive::AllCounts;
 use crate::journal::publishing::Publishing;
 use crate::metrics::Metrics;
 use crate::runner::Runner;
+use crate::world::life::World;
 pub use operating::Operating;
 use problem::Problem;
 
@@ -68,6 +71,8 @@ pub struct Shared {
     pub viewing: watch::Receiver<Viewing>,
     /// The operational store, once it is open.
     pub ops: watch::Receiver<Operating>,
+    /// What acts on the world, once its store is open.
+    pub world: watch::Receiver<Option<Arc<World>>>,
     /// Becomes true when the engine stops: streams end then.
     pub stopping: watch::Receiver<bool>,
     /// Who may do how much at once.
@@ -133,6 +138,7 @@ fn state_paths() -> Router<App> {
     Router::new()
         .route("/v1/partitions", get(state::partitions))
         .route("/v1/views", get(views::list))
+        .route("/v1/acting", get(acting::acting))
         .route("/v1/views/{name}/rebuild", post(views::rebuild))
         .route("/healthz", get(state::healthz))
         .route("/readyz", get(state::readyz))
@@ -164,6 +170,7 @@ fn door_paths() -> Router<App> {
         .route("/v1/models/{model}/timeline", get(read::history::timeline_of))
         .route("/v1/timeline", get(read::history::timeline))
         .route("/v1/channels/{channel}", get(read::holdings))
+        .merge(triggers::paths())
 }
 
 async fn no_door(uri: Uri) -> Problem {

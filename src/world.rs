@@ -22,6 +22,7 @@ pub mod dispatch;
 pub mod event;
 pub mod life;
 pub mod propose;
+pub mod rehearse;
 pub mod rule;
 pub mod settle;
 

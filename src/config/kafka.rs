@@ -45,11 +45,13 @@ pub enum Role {
     Projector,
     /// Writes the derived topics
     Publisher,
+    /// Acts on the world: triggers and webhooks. Of all instances one does, the others stand by
+    Actor,
 }
 
 impl Role {
-    /// Every role: what an instance does unless told otherwise.
-    pub const ALL: [Self; 4] = [Self::Door, Self::Arbiter, Self::Projector, Self::Publisher];
+    /// Every role.
+    pub const ALL: [Self; 5] = [Self::Door, Self::Arbiter, Self::Projector, Self::Publisher, Self::Actor];
 }
 
 /// The topics on Kafka.

@@ -7,7 +7,7 @@ use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use utoipa::OpenApi;
 
-use super::{cursors, proposal, publish, read, replay, state, stream, views};
+use super::{acting, cursors, proposal, publish, read, replay, state, stream, triggers, views};
 
 /// The description.
 #[derive(OpenApi)]
@@ -21,6 +21,7 @@ use super::{cursors, proposal, publish, read, replay, state, stream, views};
     tags(
         (name = "events", description = "proposals in, events out"),
         (name = "models", description = "what the views know; every read can ask for the past with `as_of`"),
+        (name = "world", description = "what is done outside when something happens"),
         (name = "state", description = "how the engine is"),
     ),
     paths(
@@ -30,6 +31,8 @@ use super::{cursors, proposal, publish, read, replay, state, stream, views};
         read::channels, read::channel, read::aliases, read::alias, read::deployments, read::deployment, read::drifts,
         read::history::timeline_of, read::history::timeline, read::holdings,
         views::list, views::rebuild,
+        triggers::list, triggers::get, triggers::put, triggers::remove, triggers::pause, triggers::resume,
+        triggers::tasks::history, triggers::tasks::replay, triggers::dry_run::dry_run, acting::acting,
         state::healthz, state::readyz, state::metrics, state::partitions, document,
     ),
 )]

@@ -213,10 +213,11 @@ const EDGES: [(&str, &[&str]); 10] = [
         &["serve", "audit", "arbiter::resume", "journal", "runner", "http::cloudevent", "http::filter", "http::position", "http::problem"],
     ),
     // The runner knows how far each view is, which every read waits for.
-    ("http", &["arbiter::door", "arbiter::Status", "arbiter::drive::AllCounts", "journal", "runner", "audit"]),
+    ("http", &["arbiter::door", "arbiter::Status", "arbiter::drive::AllCounts", "journal", "runner", "audit", "world"]),
     ("arbiter", &["journal"]),
     ("runner", &["arbiter::door", "journal", "world"]),
-    ("world", &["arbiter::door"]),
+    // It follows the journal, and hands events on as the door writes them.
+    ("world", &["arbiter::door", "journal", "http::cloudevent"]),
     ("audit", &["journal"]),
     ("journal", &[]),
     ("config", &[]),
