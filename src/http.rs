@@ -1,5 +1,6 @@
 //! The HTTP door: its paths, what they share, and what happens when there is no such path.
 
+pub mod acting;
 pub mod cloudevent;
 pub mod cursors;
 pub mod extract;
@@ -43,6 +44,7 @@ use crate::arbiter::drive::AllCounts;
 use crate::journal::publishing::Publishing;
 use crate::metrics::Metrics;
 use crate::runner::Runner;
+use crate::world::life::World;
 use crate::world::webhook::send::Sender;
 pub use operating::Operating;
 use problem::Problem;
@@ -77,6 +79,8 @@ pub struct Shared {
     pub ops: watch::Receiver<Operating>,
     /// Delivers test messages to webhooks.
     pub sender: Arc<Sender>,
+    /// What acts on the world, once its store is open.
+    pub world: watch::Receiver<Option<Arc<World>>>,
     /// Becomes true when the engine stops: streams end then.
     pub stopping: watch::Receiver<bool>,
     /// Who may do how much at once.
@@ -145,6 +149,7 @@ fn state_paths() -> Router<App> {
     Router::new()
         .route("/v1/partitions", get(state::partitions))
         .route("/v1/views", get(views::list))
+        .route("/v1/acting", get(acting::acting))
         .route("/v1/views/{name}/rebuild", post(views::rebuild))
         .route("/healthz", get(state::healthz))
         .route("/readyz", get(state::readyz))

@@ -47,6 +47,15 @@ pub struct Emit {
     /// A CloudEvents attribute of your own, such as correlationid=42; may be repeated
     #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
     pub attribute: Vec<(String, String)>,
+    /// Id of the event that caused it: the attribute `causationid`. In a program that a trigger runs it is known
+    #[arg(long, env = "ANNALS_EVENT_ID", value_name = "ID")]
+    pub caused_by: Option<String>,
+    /// What it belongs to: the attribute `correlationid`, likewise
+    #[arg(long, env = "ANNALS_CORRELATION_ID", value_name = "ID")]
+    pub correlation: Option<String>,
+    /// How many rules caused it, one after the other, likewise
+    #[arg(long, env = "ANNALS_HOPS", value_name = "N", hide = true)]
+    pub hops: Option<u32>,
     /// Do not wait for the verdict: `annals get --proposal ID` tells it later. Until the verdict is stored the proposal
     /// waits in the engine's memory only (embedded journal), so a crash loses it: ask again, and send it again with the
     /// same --id if it is not known

@@ -6,6 +6,7 @@ use annals_events::record::View;
 use serde::Deserialize;
 
 use super::problem::Problem;
+use crate::world::rule::fit::matches;
 
 /// What an event must match; what is not given matches everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -68,19 +69,6 @@ impl Filter {
 fn names_nothing(pattern: &str) -> bool {
     let letters = pattern.replace('*', "");
     letters.len() > 255 || letters.contains(|c: char| matches!(c, '/' | ':') || c.is_control())
-}
-
-/// Whether text fits a pattern in which `*` stands for anything, nothing included.
-fn matches(pattern: &str, text: &str) -> bool {
-    let Some((first, mut rest)) = pattern.split_once('*') else { return pattern == text };
-    let Some(mut text) = text.strip_prefix(first) else { return false };
-    // each piece as early as it can be, so that the most is left for the next; the last at the end
-    while let Some((piece, after)) = rest.split_once('*') {
-        let Some(at) = text.find(piece) else { return false };
-        text = &text[at + piece.len()..];
-        rest = after;
-    }
-    text.ends_with(rest)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use utoipa::OpenApi;
 
-use super::{cursors, proposal, publish, read, replay, state, stream, triggers, views, webhooks};
+use super::{acting, cursors, proposal, publish, read, replay, state, stream, triggers, views, webhooks};
 
 /// The description.
 #[derive(OpenApi)]
@@ -35,7 +35,7 @@ use super::{cursors, proposal, publish, read, replay, state, stream, triggers, v
         triggers::replay, triggers::dry_run,
         webhooks::list, webhooks::get, webhooks::put, webhooks::remove, webhooks::pause, webhooks::resume, webhooks::rotate,
         webhooks::deliveries::test, webhooks::deliveries::list, webhooks::deliveries::replay,
-        state::healthz, state::readyz, state::metrics, state::partitions, document,
+        state::healthz, state::readyz, state::metrics, state::partitions, acting::acting, document,
     ),
 )]
 pub struct Description;

@@ -8,8 +8,8 @@ mod journal;
 mod kafka;
 mod scale;
 mod sqlite;
-mod webhooks;
 mod subscribers;
+mod webhooks;
 
 use std::path::PathBuf;
 use std::time::Duration;
