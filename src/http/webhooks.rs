@@ -4,7 +4,7 @@ pub mod deliveries;
 mod propose;
 
 use annals_projections::Page;
-use annals_projections::ops::{Counts, Ops, RuleKind, RuleRow, TaskFilter, TaskState};
+use annals_projections::ops::{Counts, Ops, Replay, RuleKind, RuleRow, TaskFilter, TaskState};
 use annals_projections::page::LIMIT_MAX;
 use axum::body::Bytes;
 use axum::extract::State;
@@ -200,6 +200,7 @@ pub async fn put(State(app): State<App>, Path(name): Path<String>, Query(within)
     let Value::Object(mut data) = spec else { return Err(Problem::internal("a rule is no object")) };
     data.insert("state".into(), state.as_str().into());
     let changed = propose(&app, &ops, workspace, &name, data, wanted.actor, wanted.reason).await?;
+    try_now(&ops, &owner, changed).await?;
     answer(&ops, workspace, &name, secret, Some(changed)).await
 }
 
@@ -218,6 +219,7 @@ pub async fn remove(
 ) -> Result<Response, Problem> {
     let ops = ops(&app).await?;
     let why = parse_or_none::<Why>(&body)?;
+    existing(&ops, within.workspace(), &name).await?;
     set_state(&app, &ops, within.workspace(), &name, RuleState::Removed, why).await?;
     ops.forget_secrets(&keys::owner(within.workspace(), &name)).await.map_err(problem)?;
     Ok(StatusCode::NO_CONTENT.into_response())
@@ -260,6 +262,7 @@ pub async fn resume(
     // of one that is not there the event itself would say that it lacks a URL
     existing(&ops, within.workspace(), &name).await?;
     let changed = set_state(&app, &ops, within.workspace(), &name, RuleState::Active, why).await?;
+    try_now(&ops, &keys::owner(within.workspace(), &name), changed).await?;
     answer(&ops, within.workspace(), &name, None, Some(changed)).await
 }
 
@@ -291,6 +294,14 @@ pub async fn rotate(
 async fn set_state(app: &App, ops: &Ops, workspace: &str, name: &str, state: RuleState, why: Why) -> Result<Changed, Problem> {
     let data = Map::from_iter([("state".to_owned(), state.as_str().into())]);
     propose(app, ops, workspace, name, data, why.actor, why.reason).await
+}
+
+/// What failed at the endpoint as it was need not wait as long as that one had earned.
+async fn try_now(ops: &Ops, rule: &str, changed: Changed) -> Result<(), Problem> {
+    if changed.0 {
+        ops.replay(rule, Replay::Waiting, now()).await.map_err(problem)?;
+    }
+    Ok(())
 }
 
 async fn answer(ops: &Ops, workspace: &str, name: &str, secret: Option<String>, changed: Option<Changed>) -> Result<Response, Problem> {

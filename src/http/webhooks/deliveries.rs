@@ -174,6 +174,9 @@ pub struct Again {
     /// All that are parked.
     #[serde(default)]
     parked: bool,
+    /// All that failed and wait for another try: now.
+    #[serde(default)]
+    waiting: bool,
     /// All done and parked ones whose event was recorded at or after this time (RFC 3339).
     #[serde(default)]
     since: Option<String>,
@@ -193,7 +196,7 @@ pub struct Replayed {
 #[utoipa::path(post, path = "/v1/webhooks/{name}/replay", tag = "world", params(("name" = String, Path, description = "the webhook's name"), Within),
     request_body(content = Again), responses(
         (status = 200, description = "how many", body = Replayed),
-        (status = 400, description = "none or several of `parked`, `since` and `delivery`", body = Problem, content_type = "application/problem+json"),
+        (status = 400, description = "none or several of `parked`, `waiting`, `since` and `delivery`", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "there is no such webhook", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "this instance has no operational store, or not now", body = Problem, content_type = "application/problem+json"),
     ))]
@@ -206,16 +209,17 @@ pub async fn replay(
     let ops = ops(&app).await?;
     let again = parse::<Again>(&body)?;
     let row = existing(&ops, within.workspace(), &name).await?;
-    let which = match (again.parked, again.since, again.delivery) {
-        (true, None, None) => Replay::Parked,
-        (false, Some(time), None) => {
+    let which = match (again.parked, again.waiting, again.since, again.delivery) {
+        (true, false, None, None) => Replay::Parked,
+        (false, true, None, None) => Replay::Waiting,
+        (false, false, Some(time), None) => {
             let time =
                 Timestamp::parse(&time).map_err(|e| Problem::bad_request("bad-time", e, "send a time such as 2026-03-01T12:00:00Z"))?;
             Replay::Since(time)
         }
-        (false, None, Some(id)) => Replay::Task(id),
+        (false, false, None, Some(id)) => Replay::Task(id),
         _ => {
-            let what = "the body must say one of `parked`, `since` and `delivery`";
+            let what = "the body must say one of `parked`, `waiting`, `since` and `delivery`";
             return Err(Problem::bad_request("bad-body", what, "send {\"parked\":true}, {\"since\":TIME} or {\"delivery\":NUMBER}"));
         }
     };
