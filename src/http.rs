@@ -15,8 +15,10 @@ pub mod proposal;
 pub mod publish;
 pub mod read;
 pub mod replay;
+pub mod rules;
 pub mod state;
 pub mod stream;
+pub mod triggers;
 pub mod uri;
 pub mod views;
 pub mod webhooks;
@@ -168,6 +170,7 @@ fn door_paths() -> Router<App> {
         .route("/v1/models/{model}/timeline", get(read::history::timeline_of))
         .route("/v1/timeline", get(read::history::timeline))
         .route("/v1/channels/{channel}", get(read::holdings))
+        .merge(triggers::paths())
         .merge(webhooks::paths())
 }
 

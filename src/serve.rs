@@ -67,7 +67,7 @@ pub async fn run(config: config::Serve) -> anyhow::Result<()> {
         stopping,
         places: Places::default(),
     });
-    let has_door = config.roles.contains(&config::kafka::Role::Door);
+    let has_door = config.has(config::kafka::Role::Door);
     tracing::info!(journal = journal.id(), partitions = journal.partitions(), data = %config.data.display(), "serving");
     say(&format!("annals listens on http://{address}"));
     serve_until_told(listener, http::router(shared, has_door), stop).await?;
@@ -89,7 +89,7 @@ pub async fn run(config: config::Serve) -> anyhow::Result<()> {
 
 /// Opens the journal on a thread that may block: it asks a disk or a cluster.
 async fn open_journal(config: config::Serve, schemas: Option<Arc<Registry>>) -> anyhow::Result<Arc<dyn Journal>> {
-    let arbitrate = config.roles.contains(&config::kafka::Role::Arbiter);
+    let arbitrate = config.has(config::kafka::Role::Arbiter);
     let opening = tokio::task::spawn_blocking(move || open::open(&config.data, config.on_kafka(), arbitrate, schemas));
     Ok(opening.await??)
 }
@@ -102,7 +102,7 @@ fn start_publisher(
     snapshots: Arc<Directory>,
     schemas: Option<Arc<Registry>>,
 ) -> anyhow::Result<Option<Running>> {
-    let Some(kafka) = config.on_kafka().filter(|_| config.roles.contains(&config::kafka::Role::Publisher)) else { return Ok(None) };
+    let Some(kafka) = config.on_kafka().filter(|_| config.has(config::kafka::Role::Publisher)) else { return Ok(None) };
     let of = Arc::clone(journal);
     let start = move |partition, seq_max| {
         let kept = snapshot::load_up_to(&*of, &*snapshots, partition, seq_max)?;

@@ -22,6 +22,7 @@ pub mod dispatch;
 pub mod event;
 pub mod life;
 pub mod propose;
+pub mod rehearsal;
 pub mod rule;
 pub mod settle;
 pub mod webhook;

@@ -175,7 +175,7 @@ fn deliveries(args: &Deliveries, out: &mut Output) -> Result<Exit, Failure> {
 fn replay(args: &Replay, out: &mut Output) -> Result<Exit, Failure> {
     let body = match (&args.since, args.delivery) {
         (Some(since), _) => json!({"since": since}),
-        (None, Some(number)) => json!({"delivery": number}),
+        (None, Some(number)) => json!({"task": number}),
         (None, None) if args.waiting => json!({"waiting": true}),
         (None, None) => json!({"parked": true}),
     };

@@ -1,32 +1,27 @@
 //! `/v1/webhooks`: subscriptions whose events are delivered to a URL, and their keys.
 
 pub mod deliveries;
-mod propose;
 
 use annals_projections::Page;
-use annals_projections::ops::{Counts, Ops, Replay, RuleKind, RuleRow, TaskFilter, TaskState};
+use annals_projections::ops::{Counts, Ops, RuleRow, TaskFilter, TaskState};
 use annals_projections::page::LIMIT_MAX;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::{Router, routing};
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use self::propose::{Changed, propose};
 use super::App;
 use super::extract::{Path, Query};
 use super::operating::ops;
 use super::problem::Problem;
 use super::read::ask::problem;
+use super::rules::{Changed, Which, Why, Within, existing, is_of, parse, parse_or_none, propose, set_state, spec_of, unusable};
 use crate::world::rule::read::Named;
 use crate::world::rule::{Endpoint, Family, Rule, State as RuleState};
 use crate::world::webhook::{keys, now, sign};
-
-/// Largest body of a request.
-const BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// The paths of webhooks.
 pub fn paths() -> Router<App> {
@@ -39,20 +34,6 @@ pub fn paths() -> Router<App> {
         .route("/v1/webhooks/{name}/test", routing::post(deliveries::test))
         .route("/v1/webhooks/{name}/deliveries", routing::get(deliveries::list))
         .route("/v1/webhooks/{name}/replay", routing::post(deliveries::replay))
-}
-
-/// Whose webhooks.
-#[derive(Debug, Deserialize, utoipa::IntoParams)]
-#[into_params(parameter_in = Query)]
-pub struct Within {
-    /// Workspace; `default` unless given. A list takes `*` for all.
-    pub workspace: Option<String>,
-}
-
-impl Within {
-    fn workspace(&self) -> &str {
-        self.workspace.as_deref().unwrap_or("default")
-    }
 }
 
 /// What a webhook is to be.
@@ -81,18 +62,6 @@ pub struct Wanted {
 
 fn ed25519() -> String {
     sign::ED25519.into()
-}
-
-/// Who, and why.
-#[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Why {
-    /// Who wants it.
-    #[schema(required = false)]
-    actor: Option<String>,
-    /// Why.
-    #[schema(required = false)]
-    reason: Option<String>,
 }
 
 /// A new key.
@@ -160,7 +129,7 @@ pub async fn list(State(app): State<App>, Query(within): Query<Within>) -> Resul
     let ops = ops(&app).await?;
     let (rows, counts) = (ops.dispatched().await.map_err(problem)?.rules, ops.counts().await.map_err(problem)?);
     let mut items = Vec::new();
-    for row in rows.iter().filter(|row| is_of(row, within.workspace()) && row.state != "removed") {
+    for row in rows.iter().filter(|row| is_of(row, Family::Subscription, within.workspace())) {
         items.push(shown(&ops, row, &counts).await?);
     }
     Ok(super::json(&Webhooks { items }))
@@ -174,7 +143,7 @@ pub async fn list(State(app): State<App>, Query(within): Query<Within>) -> Resul
 ))]
 pub async fn get(State(app): State<App>, Path(name): Path<String>, Query(within): Query<Within>) -> Result<Response, Problem> {
     let ops = ops(&app).await?;
-    let row = existing(&ops, within.workspace(), &name).await?;
+    let row = existing(&ops, &hook(within.workspace(), &name)).await?;
     Ok(super::json(&one(&ops, &row).await?))
 }
 
@@ -199,8 +168,7 @@ pub async fn put(State(app): State<App>, Path(name): Path<String>, Query(within)
     let secret = keys::ensure(&ops, &owner, &wanted.signing, now()).await.map_err(no_key)?;
     let Value::Object(mut data) = spec else { return Err(Problem::internal("a rule is no object")) };
     data.insert("state".into(), state.as_str().into());
-    let changed = propose(&app, &ops, workspace, &name, data, wanted.actor, wanted.reason).await?;
-    try_now(&ops, &owner, changed).await?;
+    let changed = propose(&app, &ops, &hook(workspace, &name), data, Why { actor: wanted.actor, reason: wanted.reason }).await?;
     answer(&ops, workspace, &name, secret, Some(changed)).await
 }
 
@@ -219,8 +187,7 @@ pub async fn remove(
 ) -> Result<Response, Problem> {
     let ops = ops(&app).await?;
     let why = parse_or_none::<Why>(&body)?;
-    existing(&ops, within.workspace(), &name).await?;
-    set_state(&app, &ops, within.workspace(), &name, RuleState::Removed, why).await?;
+    set_state(&app, &ops, &hook(within.workspace(), &name), RuleState::Removed, why).await?;
     ops.forget_secrets(&keys::owner(within.workspace(), &name)).await.map_err(problem)?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
@@ -240,7 +207,7 @@ pub async fn pause(
 ) -> Result<Response, Problem> {
     let ops = ops(&app).await?;
     let why = parse_or_none::<Why>(&body)?;
-    let changed = set_state(&app, &ops, within.workspace(), &name, RuleState::Paused, why).await?;
+    let changed = set_state(&app, &ops, &hook(within.workspace(), &name), RuleState::Paused, why).await?;
     answer(&ops, within.workspace(), &name, None, Some(changed)).await
 }
 
@@ -259,10 +226,7 @@ pub async fn resume(
 ) -> Result<Response, Problem> {
     let ops = ops(&app).await?;
     let why = parse_or_none::<Why>(&body)?;
-    // of one that is not there the event itself would say that it lacks a URL
-    existing(&ops, within.workspace(), &name).await?;
-    let changed = set_state(&app, &ops, within.workspace(), &name, RuleState::Active, why).await?;
-    try_now(&ops, &keys::owner(within.workspace(), &name), changed).await?;
+    let changed = set_state(&app, &ops, &hook(within.workspace(), &name), RuleState::Active, why).await?;
     answer(&ops, within.workspace(), &name, None, Some(changed)).await
 }
 
@@ -285,50 +249,21 @@ pub async fn rotate(
         let most = keys::OVERLAP_MAX_S;
         return Err(Problem::bad_request("bad-body", format!("`overlap_s` is {overlap_s}"), format!("send at most {most}")));
     }
-    let row = existing(&ops, within.workspace(), &name).await?;
+    let row = existing(&ops, &hook(within.workspace(), &name)).await?;
     let kind = spec_of(&row).get("signing").and_then(Value::as_str).unwrap_or(sign::ED25519).to_owned();
     let secret = keys::rotate(&ops, &keys::owner(within.workspace(), &name), &kind, now(), overlap_s).await.map_err(no_key)?;
     answer(&ops, within.workspace(), &name, secret, None).await
 }
 
-async fn set_state(app: &App, ops: &Ops, workspace: &str, name: &str, state: RuleState, why: Why) -> Result<Changed, Problem> {
-    let data = Map::from_iter([("state".to_owned(), state.as_str().into())]);
-    propose(app, ops, workspace, name, data, why.actor, why.reason).await
-}
-
-/// What failed at the endpoint as it was need not wait as long as that one had earned.
-async fn try_now(ops: &Ops, rule: &str, changed: Changed) -> Result<(), Problem> {
-    if changed.0 {
-        ops.replay(rule, Replay::Waiting, now()).await.map_err(problem)?;
-    }
-    Ok(())
+/// The webhook of this name.
+fn hook<'a>(workspace: &'a str, name: &'a str) -> Which<'a> {
+    Which { family: Family::Subscription, workspace, name }
 }
 
 async fn answer(ops: &Ops, workspace: &str, name: &str, secret: Option<String>, changed: Option<Changed>) -> Result<Response, Problem> {
-    let row = existing(ops, workspace, name).await?;
+    let row = existing(ops, &hook(workspace, name)).await?;
     let webhook = Webhook { secret, changed: changed.map(|changed| changed.0), ..one(ops, &row).await? };
     Ok(super::json(&webhook))
-}
-
-fn is_of(row: &RuleRow, workspace: &str) -> bool {
-    row.kind == RuleKind::Subscription && (row.workspace == workspace || workspace == "*")
-}
-
-/// The rule of this name, unless it was removed.
-async fn existing(ops: &Ops, workspace: &str, name: &str) -> Result<RuleRow, Problem> {
-    let rules = ops.dispatched().await.map_err(problem)?.rules;
-    let found = rules.into_iter().find(|row| is_of(row, workspace) && row.name == name && row.state != "removed");
-    found.ok_or_else(|| {
-        Problem::not_found(
-            "unknown-subscription",
-            format!("there is no webhook `{name}` in the workspace `{workspace}`"),
-            "look at GET /v1/webhooks, or name another workspace with ?workspace=",
-        )
-    })
-}
-
-fn spec_of(row: &RuleRow) -> Value {
-    serde_json::from_str(&row.spec).unwrap_or_default()
 }
 
 /// Where the webhook of this row is.
@@ -373,28 +308,6 @@ async fn last_note(ops: &Ops, row: &RuleRow) -> Result<Option<String>, Problem> 
     let waiting = ops.tasks(&filter, &page).await.map_err(problem)?.items;
     let noted = waiting.into_iter().filter(|task| task.note.is_some());
     Ok(noted.max_by_key(|task| task.updated).and_then(|task| task.note))
-}
-
-fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
-    if body.len() > BODY_BYTES_MAX {
-        return Err(Problem::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "too-large",
-            "the body is too large",
-            format!("send at most {BODY_BYTES_MAX} bytes"),
-        ));
-    }
-    serde_json::from_slice(body)
-        .map_err(|e| Problem::bad_request("bad-body", format!("the body cannot be read: {e}"), "send what /openapi.json describes"))
-}
-
-/// An empty body says nothing.
-fn parse_or_none<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, Problem> {
-    if body.is_empty() { Ok(T::default()) } else { parse(body) }
-}
-
-fn unusable(what: impl std::fmt::Display, remedy: impl std::fmt::Display) -> Problem {
-    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "schema-violation", what, remedy)
 }
 
 fn no_key(error: keys::NoKey) -> Problem {
