@@ -1,5 +1,6 @@
 //! Every metric's name, help and labels, once. Units are base units, and the name ends in them.
 
+pub mod acting;
 pub mod operations;
 pub mod webhooks;
 
@@ -43,6 +44,8 @@ pub struct Metrics {
     publisher_repeated: IntCounter,
     /// For whoever keeps it running.
     pub operations: Operations,
+    /// What is done outside.
+    pub acting: acting::Acting,
     /// Of webhooks.
     pub webhooks: webhooks::Webhooks,
 }
@@ -93,6 +96,7 @@ impl Metrics {
                 "Copies that were found twice among the promotions: the same id and bytes, after a late end of a transaction.",
             )?,
             operations: Operations::new(&registry)?,
+            acting: acting::Acting::new(&registry)?,
             webhooks: webhooks::Webhooks::new(&registry)?,
             registry,
         };

@@ -37,7 +37,8 @@ fn at(one: &One, more: &[&str]) -> Path {
     Path::new(&segments).with("workspace", &one.workspace.workspace)
 }
 
-fn body_of(why: &Why) -> Map<String, Value> {
+/// Who and why, as a body has it.
+pub(super) fn body_of(why: &Why) -> Map<String, Value> {
     let given = [("actor", &why.actor), ("reason", &why.reason)];
     given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value.clone()?.into()))).collect()
 }
@@ -141,19 +142,7 @@ fn test(args: &One, out: &mut Output) -> Result<Exit, Failure> {
 }
 
 fn deliveries(args: &Deliveries, out: &mut Output) -> Result<Exit, Failure> {
-    let client = Client::new(&args.one.remote.url);
-    let mut path = at(&args.one, &["deliveries"]).maybe("state", args.state.as_deref()).maybe("model", args.model.as_deref());
-    path = path.with("limit", &args.max.clamp(1, PAGE).to_string());
-    let (mut all, mut after) = (Vec::new(), None);
-    while (all.len() as u64) < args.max {
-        let page = client.get(&path.clone().maybe("after", after.as_deref()))?;
-        all.extend(items(&page).iter().cloned());
-        after = page.get("next").and_then(Value::as_str).map(str::to_owned);
-        if after.is_none() {
-            break;
-        }
-    }
-    all.truncate(usize::try_from(args.max).unwrap_or(usize::MAX));
+    let all = pages(args, &at(&args.one, &["deliveries"]))?;
     if args.one.remote.json {
         out.json(&json!({"items": all}))?;
         return Ok(Exit::Done);
@@ -172,6 +161,24 @@ fn deliveries(args: &Deliveries, out: &mut Output) -> Result<Exit, Failure> {
     table(&columns, &all, out)
 }
 
+/// A rule's tasks, as many as are wanted.
+pub(super) fn pages(args: &Deliveries, at: &Path) -> Result<Vec<Value>, Failure> {
+    let client = Client::new(&args.one.remote.url);
+    let path = at.clone().maybe("state", args.state.as_deref()).maybe("model", args.model.as_deref());
+    let path = path.with("limit", &args.max.clamp(1, PAGE).to_string());
+    let (mut all, mut after) = (Vec::new(), None);
+    while (all.len() as u64) < args.max {
+        let page = client.get(&path.clone().maybe("after", after.as_deref()))?;
+        all.extend(items(&page).iter().cloned());
+        after = page.get("next").and_then(Value::as_str).map(str::to_owned);
+        if after.is_none() {
+            break;
+        }
+    }
+    all.truncate(usize::try_from(args.max).unwrap_or(usize::MAX));
+    Ok(all)
+}
+
 fn replay(args: &Replay, out: &mut Output) -> Result<Exit, Failure> {
     let body = match (&args.since, args.delivery) {
         (Some(since), _) => json!({"since": since}),
@@ -180,20 +187,27 @@ fn replay(args: &Replay, out: &mut Output) -> Result<Exit, Failure> {
         (None, None) => json!({"parked": true}),
     };
     let answer = Client::new(&args.one.remote.url).change(Method::Post, &at(&args.one, &["replay"]), &body)?;
-    if args.one.remote.json {
-        out.json(&answer)?;
+    replayed(&answer, ("delivery", "deliveries"), args.one.remote.json, out)
+}
+
+/// Says how many tasks are done again.
+pub(super) fn replayed(answer: &Value, words: (&str, &str), as_json: bool, out: &mut Output) -> Result<Exit, Failure> {
+    if as_json {
+        out.json(answer)?;
     } else {
-        let replayed = answer.get("replayed").and_then(Value::as_u64).unwrap_or_default();
-        out.line(&format!("{} again", if replayed == 1 { "1 delivery".to_owned() } else { format!("{replayed} deliveries") }))?;
+        let count = answer.get("replayed").and_then(Value::as_u64).unwrap_or_default();
+        out.line(&format!("{count} {} again", if count == 1 { words.0 } else { words.1 }))?;
     }
     Ok(Exit::Done)
 }
 
-fn items(listing: &Value) -> &[Value] {
+/// The items of a listing.
+pub(super) fn items(listing: &Value) -> &[Value] {
     listing.get("items").and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
-fn table(columns: &[(&str, &str)], items: &[Value], out: &mut Output) -> Result<Exit, Failure> {
+/// Prints a table.
+pub(super) fn table(columns: &[(&str, &str)], items: &[Value], out: &mut Output) -> Result<Exit, Failure> {
     let cell = |item: &Value, member: &str| {
         let found = if member.starts_with('/') { item.pointer(member) } else { item.get(member) };
         plain(found.unwrap_or(&Value::Null))

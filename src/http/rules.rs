@@ -6,8 +6,8 @@ use std::time::Duration;
 use annals_events::kind::Kind;
 use annals_events::names::Key;
 use annals_events::proposal::Proposal;
-use annals_events::verdict::{Code, Outcome};
 use annals_events::time::Timestamp;
+use annals_events::verdict::{Code, Outcome};
 use annals_projections::ops::{Ops, Replay, RuleRow, Task, TaskFilter, TaskState};
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -148,13 +148,7 @@ pub struct Changed(pub bool);
 ///
 /// # Errors
 /// The refusal, or that it is not settled yet.
-pub async fn propose(
-    app: &App,
-    ops: &Ops,
-    which: &Which<'_>,
-    mut data: Map<String, Value>,
-    why: Why,
-) -> Result<Changed, Problem> {
+pub async fn propose(app: &App, ops: &Ops, which: &Which<'_>, mut data: Map<String, Value>, why: Why) -> Result<Changed, Problem> {
     let Which { family, workspace, name } = *which;
     let Why { actor, reason } = why;
     let kind = match family {
@@ -177,11 +171,7 @@ pub async fn propose(
     let proposal = Proposal::from_parts(attributes, Value::Object(data).to_string(), Some(key.as_str().as_bytes()))?;
     let answer = app.door.submit(&proposal, SETTLE_MAX).await?;
     let Some(verdict) = answer.verdict else {
-        return Err(Problem::unavailable(
-            "not-settled",
-            "the change has no verdict yet",
-            "ask how it is, and send it again if need be",
-        ));
+        return Err(Problem::unavailable("not-settled", "the change has no verdict yet", "ask how it is, and send it again if need be"));
     };
     match verdict.outcome {
         Outcome::Accepted(place) | Outcome::Duplicate(place) => {

@@ -167,7 +167,12 @@ pub async fn put(State(app): State<App>, Path(name): Path<String>, Query(within)
         (status = 404, description = "there is none", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "not now: send it again", body = Problem, content_type = "application/problem+json"),
     ))]
-pub async fn remove(State(app): State<App>, Path(name): Path<String>, Query(within): Query<Within>, body: Bytes) -> Result<Response, Problem> {
+pub async fn remove(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    Query(within): Query<Within>,
+    body: Bytes,
+) -> Result<Response, Problem> {
     let ops = ops(&app).await?;
     set_state(&app, &ops, &trigger(within.workspace(), &name), RuleState::Removed, parse_or_none::<Why>(&body)?).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
@@ -180,7 +185,12 @@ pub async fn remove(State(app): State<App>, Path(name): Path<String>, Query(with
         (status = 404, description = "there is none", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "not now: send it again", body = Problem, content_type = "application/problem+json"),
     ))]
-pub async fn pause(State(app): State<App>, Path(name): Path<String>, Query(within): Query<Within>, body: Bytes) -> Result<Response, Problem> {
+pub async fn pause(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    Query(within): Query<Within>,
+    body: Bytes,
+) -> Result<Response, Problem> {
     change(&app, &trigger(within.workspace(), &name), RuleState::Paused, &body).await
 }
 
@@ -191,7 +201,12 @@ pub async fn pause(State(app): State<App>, Path(name): Path<String>, Query(withi
         (status = 404, description = "there is none", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "not now: send it again", body = Problem, content_type = "application/problem+json"),
     ))]
-pub async fn resume(State(app): State<App>, Path(name): Path<String>, Query(within): Query<Within>, body: Bytes) -> Result<Response, Problem> {
+pub async fn resume(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    Query(within): Query<Within>,
+    body: Bytes,
+) -> Result<Response, Problem> {
     change(&app, &trigger(within.workspace(), &name), RuleState::Active, &body).await
 }
 
@@ -217,7 +232,12 @@ pub async fn history(State(app): State<App>, Path(name): Path<String>, Query(ask
         (status = 404, description = "there is no such trigger", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "this instance has no operational store, or not now", body = Problem, content_type = "application/problem+json"),
     ))]
-pub async fn replay(State(app): State<App>, Path(name): Path<String>, Query(within): Query<Within>, body: Bytes) -> Result<Response, Problem> {
+pub async fn replay(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    Query(within): Query<Within>,
+    body: Bytes,
+) -> Result<Response, Problem> {
     let ops = ops(&app).await?;
     let again = parse::<Again>(&body)?;
     super::rules::replay(&ops, &existing(&ops, &trigger(within.workspace(), &name)).await?, again).await
