@@ -56,7 +56,7 @@ fn add(args: &Add, out: &mut Output) -> Result<Exit, Failure> {
     };
     let mut body = body_of(&args.why);
     body.extend(Map::from_iter([
-        ("url".to_owned(), args.url.clone().into()),
+        ("url".to_owned(), args.to.clone().into()),
         ("when".to_owned(), when.into()),
         ("signing".to_owned(), signing.into()),
         ("paused".to_owned(), args.paused.into()),
@@ -183,6 +183,7 @@ fn replay(args: &Replay, out: &mut Output) -> Result<Exit, Failure> {
     let body = match (&args.since, args.delivery) {
         (Some(since), _) => json!({"since": since}),
         (None, Some(number)) => json!({"task": number}),
+        (None, None) if args.waiting => json!({"waiting": true}),
         (None, None) => json!({"parked": true}),
     };
     let answer = Client::new(&args.one.remote.url).change(Method::Post, &at(&args.one, &["replay"]), &body)?;

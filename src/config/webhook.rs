@@ -57,8 +57,8 @@ pub enum Signing {
 /// A webhook.
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "Examples:\n  annals webhook add deployer --url https://deploy.example/hook --type promoted --channel production\n  \
-    annals webhook add pager --url https://pager.example/hook --type drifted --signing hmac\n\
+    after_help = "Examples:\n  annals webhook add deployer --to https://deploy.example/hook --type promoted --channel production\n  \
+    annals webhook add pager --to https://pager.example/hook --type drifted --signing hmac\n\
     \nMessages follow the Standard Webhooks spec: verify them with its libraries, and tell copies by `webhook-id`."
 )]
 pub struct Add {
@@ -66,7 +66,7 @@ pub struct Add {
     pub name: String,
     /// Where events go
     #[arg(long, value_name = "URL")]
-    pub url: String,
+    pub to: String,
     /// Events of these types, comma-separated
     #[arg(long = "type", value_name = "TYPE,...", value_delimiter = ',', required = true)]
     pub kinds: Vec<String>,
@@ -172,7 +172,7 @@ pub struct Deliveries {
 
 /// Deliveries again.
 #[derive(Clone, Debug, Args)]
-#[command(group(ArgGroup::new("which").args(["parked", "since", "delivery"]).required(true)))]
+#[command(group(ArgGroup::new("which").args(["parked", "waiting", "since", "delivery"]).required(true)))]
 pub struct Replay {
     /// Which.
     #[command(flatten)]
@@ -180,6 +180,9 @@ pub struct Replay {
     /// All that are parked: they failed for good
     #[arg(long)]
     pub parked: bool,
+    /// All that failed and wait for another try: now
+    #[arg(long)]
+    pub waiting: bool,
     /// All done and parked ones whose event was recorded since then
     #[arg(long, value_name = "TIME")]
     pub since: Option<String>,

@@ -21,7 +21,7 @@ use super::cloudevent::SOURCE;
 use super::problem::Problem;
 use super::publish::SETTLE_MAX;
 use super::read::ask::{page_of, problem};
-use crate::world::rule::{Family, State as RuleState};
+use crate::world::rule::{Family, State as RuleState, rule_id};
 use crate::world::webhook::now;
 
 /// How long the dispatcher is waited for, so that who has changed something sees it changed.
@@ -176,6 +176,8 @@ pub async fn propose(app: &App, ops: &Ops, which: &Which<'_>, mut data: Map<Stri
     match verdict.outcome {
         Outcome::Accepted(place) | Outcome::Duplicate(place) => {
             known(ops, answer.partition, place.seq).await?;
+            // what failed with the rule as it was need not wait as long as that one had earned
+            ops.replay(&rule_id(family, workspace, name), Replay::Waiting, now()).await.map_err(problem)?;
             Ok(Changed(true))
         }
         Outcome::Refused(refusal) if refusal.code == Code::NoChange => Ok(Changed(false)),
@@ -289,6 +291,9 @@ pub struct Again {
     /// All that are parked.
     #[serde(default)]
     parked: bool,
+    /// All that failed and wait for another try: now.
+    #[serde(default)]
+    waiting: bool,
     /// All done and parked ones whose event was recorded at or after this time (RFC 3339).
     #[serde(default)]
     since: Option<String>,
@@ -328,15 +333,16 @@ fn bad_state(text: &str) -> Problem {
 /// # Errors
 /// 400 for none or several of the members, 503 if the store does not answer.
 pub async fn replay(ops: &Ops, row: &RuleRow, again: Again) -> Result<Response, Problem> {
-    let which = match (again.parked, again.since, again.task) {
-        (true, None, None) => Replay::Parked,
-        (false, Some(time), None) => {
+    let which = match (again.parked, again.waiting, again.since, again.task) {
+        (true, false, None, None) => Replay::Parked,
+        (false, true, None, None) => Replay::Waiting,
+        (false, false, Some(time), None) => {
             let bad = |e| Problem::bad_request("bad-time", e, "send a time such as 2026-03-01T12:00:00Z");
             Replay::Since(Timestamp::parse(&time).map_err(bad)?)
         }
-        (false, None, Some(id)) => Replay::Task(id),
+        (false, false, None, Some(id)) => Replay::Task(id),
         _ => {
-            let what = "the body must say one of `parked`, `since` and `task`";
+            let what = "the body must say one of `parked`, `waiting`, `since` and `task`";
             return Err(Problem::bad_request("bad-body", what, "send {\"parked\":true}, {\"since\":TIME} or {\"task\":NUMBER}"));
         }
     };

@@ -33,7 +33,7 @@ fn webhook(engine: &Engine, args: &[&str]) -> Value {
 /// Adds one, and returns what its receiver verifies with.
 #[track_caller]
 fn add(engine: &Engine, name: &str, url: &str, signing: &str) -> String {
-    let added = webhook(engine, &["add", name, "--url", url, "--type", "promoted,demoted", "--signing", signing]);
+    let added = webhook(engine, &["add", name, "--to", url, "--type", "promoted,demoted", "--signing", signing]);
     key_of(&added)
 }
 
@@ -123,14 +123,14 @@ fn a_secret_is_told_once_and_is_nowhere_else() {
     let engine = start(&data_of(&dir));
     let receiver = Receiver::python();
     let url = format!("{}/hook", receiver.url);
-    let add = engine.annals(&["webhook", "add", "pager", "--url", &url, "--type", "promoted", "--signing", "hmac"]);
+    let add = engine.annals(&["webhook", "add", "pager", "--to", &url, "--type", "promoted", "--signing", "hmac"]);
     let said = String::from_utf8(add.stdout).unwrap();
     let secret = said.lines().find_map(|line| line.strip_prefix("secret")).unwrap_or_else(|| panic!("{said}")).trim().to_owned();
     assert!(secret.starts_with("whsec_"), "{secret}");
     receiver.know(&[&secret]);
     assert_eq!(webhook(&engine, &["test", "pager"])["delivered"], true);
     // said again it is no change, and tells nothing
-    let again = webhook(&engine, &["add", "pager", "--url", &url, "--type", "promoted", "--signing", "hmac"]);
+    let again = webhook(&engine, &["add", "pager", "--to", &url, "--type", "promoted", "--signing", "hmac"]);
     assert_eq!((again.get("secret"), &again["changed"], &again["revision"]), (None, &json!(false), &json!(1)), "{again}");
     let hidden = |text: &str| assert!(!text.contains(secret.trim_start_matches("whsec_")), "the secret is told: {text}");
     hidden(&webhook(&engine, &["show", "pager"]).to_string());
@@ -247,7 +247,7 @@ fn a_webhook_is_paused_resumed_changed_and_removed() {
     assert_eq!(receiver.wait_for("/hook", 1)[0]["body"]["data"]["id"], id);
     // another filter, and the keys stay
     let before = webhook(&engine, &["show", "deployer"]);
-    let changed = webhook(&engine, &["add", "deployer", "--url", &url, "--type", "promoted", "--channel", "production"]);
+    let changed = webhook(&engine, &["add", "deployer", "--to", &url, "--type", "promoted", "--channel", "production"]);
     assert_eq!((&changed["keys"], &changed["changed"]), (&before["keys"], &json!(true)), "{changed}");
     move_version(&engine, "iris", "staging");
     let wanted = move_version(&engine, "iris", "production");

@@ -50,6 +50,8 @@ pub struct Settled {
 pub enum Replay {
     /// All that are parked.
     Parked,
+    /// All that failed and wait for another try: now, not then.
+    Waiting,
     /// All done and parked ones whose event was recorded at or after this.
     Since(Timestamp),
     /// One that is settled, whatever became of it.
@@ -167,8 +169,8 @@ impl Ops {
         self.working(WORLD, settling).await
     }
 
-    /// Makes settled tasks of a rule pending again, from the first try on, and returns how many. Within
-    /// a lane they go before what is newer.
+    /// Makes settled tasks of a rule pending again, or those that wait for a later try due, from the first
+    /// try on, and returns how many. Within a lane they go before what is newer.
     ///
     /// # Errors
     /// [`Error::OpsUnavailable`], [`Error::Damaged`].
@@ -179,6 +181,7 @@ impl Ops {
             Self::stand_still(transaction.on()).await?;
             let (such, value) = match which {
                 Replay::Parked => ("state IN ('parked') AND 0 = ?", Cell::Int(0)),
+                Replay::Waiting => ("state IN ('pending') AND next_at > ?", Cell::Int(now.0)),
                 Replay::Since(time) => ("state IN ('done', 'parked') AND recorded >= ?", Cell::Int(time.0)),
                 Replay::Task(id) => ("state IN ('done', 'parked', 'skipped') AND id = ?", Cell::count(id)),
             };

@@ -11,6 +11,7 @@ on_both! {
     a_second_task_of_a_rule_for_one_event_is_ignored
     what_was_said_of_a_task_is_there_after_a_restart
     rules_replace_older_revisions_and_their_state_decides_about_tasks
+    what_waits_for_another_try_is_tried_now
     parked_tasks_do_not_block_and_are_replayed
     history_is_replayed_from_a_time_or_one_by_one
     tasks_are_listed_newest_first_and_counted
@@ -138,6 +139,21 @@ async fn parked_tasks_do_not_block_and_are_replayed(base: Base) {
         ops.settle(due[0].id, settled(&due[0], TaskState::Done, later(62))).await.unwrap();
     }
     assert_eq!(ops.due(later(99), 9, &[]).await.unwrap(), []);
+}
+
+async fn what_waits_for_another_try_is_tried_now(base: Base) {
+    let home = base.home().await;
+    let ops = leading(&home, &["a"]).await;
+    ops.dispatch(&[], &[], &[task("a", "iris", 1), task("a", "iris", 2), task("a", "tulip", 3)]).await.unwrap();
+    let due = ops.due(later(60), 9, &[]).await.unwrap();
+    assert_eq!(told(&due), ["a iris 1", "a tulip 3"]);
+    let mut failed = settled(&due[0], TaskState::Pending, later(60));
+    (failed.attempts, failed.next_at) = (3, later(3_600));
+    ops.settle(due[0].id, failed).await.unwrap();
+    assert_eq!(told(&ops.due(later(61), 9, &[]).await.unwrap()), ["a tulip 3"]);
+    assert_eq!(ops.replay("trigger/default/a", Replay::Waiting, later(61)).await.unwrap(), 1, "the others are due already");
+    let again = ops.due(later(61), 9, &[]).await.unwrap();
+    assert_eq!((told(&again), again.iter().map(|t| t.attempts).max()), (vec!["a tulip 3".to_owned(), "a iris 1".to_owned()], Some(0)));
 }
 
 async fn history_is_replayed_from_a_time_or_one_by_one(base: Base) {

@@ -55,7 +55,7 @@ fn of(webhook: &Webhook) -> Vec<Finding> {
         ("paused", Some(note)) => findings.push(Finding::act(
             format!("webhook {name} is paused, for its endpoint is gone: {note}; {} wait", counted(*pending, "event")),
             &format!(
-                "give it its new URL with `annals webhook add {name}{within}`, let it go on with `annals webhook resume {name}{within}`, \
+                "give it its new URL with `annals webhook add {name} --to URL …{within}`, let it go on with `annals webhook resume {name}{within}`, \
                  or end it with `annals webhook remove {name}{within}`"
             ),
         )),

@@ -78,7 +78,7 @@ pub async fn test(State(app): State<App>, Path(name): Path<String>, Query(within
 #[utoipa::path(post, path = "/v1/webhooks/{name}/replay", tag = "world", params(("name" = String, Path, description = "the webhook's name"), Within),
     request_body(content = Again), responses(
         (status = 200, description = "how many", body = Replayed),
-        (status = 400, description = "none or several of `parked`, `since` and `task`", body = Problem, content_type = "application/problem+json"),
+        (status = 400, description = "none or several of `parked`, `waiting`, `since` and `task`", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "there is no such webhook", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "this instance has no operational store, or not now", body = Problem, content_type = "application/problem+json"),
     ))]

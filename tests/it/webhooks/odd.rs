@@ -169,7 +169,7 @@ fn an_endpoint_that_is_gone_pauses_its_webhook() {
     let said = String::from_utf8_lossy(&doctor.stdout).into_owned();
     assert!(said.contains("gone") && said.contains("annals webhook resume gone"), "{said}");
     // it has moved, and gets what was kept
-    webhook(&engine, &["add", "gone", "--url", &format!("{}/hook", receiver.url), "--type", "promoted"]);
+    webhook(&engine, &["add", "gone", "--to", &format!("{}/hook", receiver.url), "--type", "promoted"]);
     let got = receiver.wait_for("/hook", 2);
     assert_eq!([&got[0], &got[1]].map(|m| m["body"]["data"]["id"].as_str().unwrap()), [id.as_str(), again.as_str()]);
 }
