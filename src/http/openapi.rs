@@ -27,7 +27,7 @@ use super::{proposal, publish, read, replay, state, stream, views};
         publish::publish, proposal::proposal_state, replay::replay, replay::export, stream::stream,
         read::models, read::model, read::versions, read::version, read::history::lineage,
         read::channels, read::channel, read::aliases, read::alias, read::deployments, read::deployment, read::drifts,
-        read::history::timeline_of, read::history::timeline, read::holdings,
+        read::history::timeline_of, read::history::timeline, read::holdings, read::targets::targets,
         views::list, views::rebuild,
         state::healthz, state::readyz, state::metrics, state::partitions, document,
     ),
