@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use clap::builder::FalseyValueParser;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
-use ask::{At, Emit, Get, Lineage, List, Replay, Subscribe, Timeline};
+use ask::{At, Deployments, Emit, Get, Lineage, List, Replay, Subscribe, Timeline};
 use kafka::{Kafka, Role, Topics};
 use offline::{Import, Partition};
 use trigger::Trigger;
@@ -59,6 +59,8 @@ pub enum Command {
     List(List),
     /// Show what happened, one line an event
     Timeline(Timeline),
+    /// Show what is wanted on each target beside what was found there
+    Deployments(Deployments),
     /// Show where a version comes from and where it runs
     Lineage(Lineage),
     /// Show what every channel held at a time

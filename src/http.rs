@@ -180,6 +180,7 @@ fn door_paths() -> Router<App> {
         .route("/v1/models/{model}/drifts", get(read::drifts))
         .route("/v1/models/{model}/timeline", get(read::history::timeline_of))
         .route("/v1/timeline", get(read::history::timeline))
+        .route("/v1/deployments", get(read::targets::targets))
         .route("/v1/channels/{channel}", get(read::holdings))
         .merge(triggers::paths())
         .merge(webhooks::paths())

@@ -254,7 +254,7 @@ pub fn ask(path: Path, question: &Question) -> Path {
     path.with("workspace", &question.workspace.workspace).maybe("as_of", question.as_of.as_deref())
 }
 
-fn items(listing: &Value) -> &[Value] {
+pub fn items(listing: &Value) -> &[Value] {
     listing.get("items").and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
@@ -272,7 +272,7 @@ fn for_each_page(client: &Client, path: &Path, take: &mut dyn FnMut(&Value) -> R
 }
 
 /// Every page as one listing; what else an answer says is that of the first page.
-fn all_pages(client: &Client, path: &Path) -> Result<Value, Failure> {
+pub fn all_pages(client: &Client, path: &Path) -> Result<Value, Failure> {
     let mut all: Option<Map<String, Value>> = None;
     let mut found = Vec::new();
     for_each_page(client, path, &mut |page| {

@@ -142,6 +142,26 @@ pub struct Timeline {
     pub question: Question,
 }
 
+/// What is wanted and found on each target.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:\n  annals deployments\n  annals deployments --channel production --state failed\n  \
+    annals deployments --target 'kubernetes/*' --as-of 2026-03-01T12:00:00Z --json\n\
+    \nStates: in-sync, progressing, failed, rolled-back, foreign (nobody asked for it here), missing.")]
+pub struct Deployments {
+    /// Only targets that serve this channel
+    #[arg(long, value_name = "NAME")]
+    pub channel: Option<String>,
+    /// Only targets in this state
+    #[arg(long, value_name = "STATE")]
+    pub state: Option<String>,
+    /// Only these targets; `*` stands for anything
+    #[arg(long, value_name = "PLATFORM/CLUSTER/NAMESPACE/NAME")]
+    pub target: Option<String>,
+    /// Whom, and as of when.
+    #[command(flatten)]
+    pub question: Question,
+}
+
 /// Where a version comes from.
 #[derive(Clone, Debug, Args)]
 pub struct Lineage {

@@ -29,7 +29,7 @@ use super::{acting, cursors, proposal, publish, read, replay, state, stream, tri
         cursors::cursors, cursors::cursor, cursors::put_cursor, cursors::forget_cursor,
         read::models, read::model, read::versions, read::version, read::history::lineage,
         read::channels, read::channel, read::aliases, read::alias, read::deployments, read::deployment, read::drifts,
-        read::history::timeline_of, read::history::timeline, read::holdings,
+        read::history::timeline_of, read::history::timeline, read::holdings, read::targets::targets,
         views::list, views::rebuild,
         triggers::list, triggers::get, triggers::put, triggers::remove, triggers::pause, triggers::resume, triggers::history,
         triggers::replay, triggers::dry_run,

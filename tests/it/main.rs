@@ -11,6 +11,7 @@ mod compose;
 mod control;
 mod crash;
 mod database;
+mod deployments;
 mod forwarder;
 mod kafka;
 mod life;

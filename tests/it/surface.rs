@@ -57,6 +57,7 @@ fn the_openapi_document_is_valid_and_names_every_path() {
         "/v1/models",
         "/v1/models/{model}/versions/{version}/lineage",
         "/v1/channels/{channel}",
+        "/v1/deployments",
         "/v1/journal",
         "/healthz",
         "/readyz",
