@@ -1,6 +1,7 @@
 //! The command line: asks a running engine over HTTP, or works on a directory or a file of its own.
 
 mod client;
+mod deployments;
 mod doctor;
 mod emit;
 mod follow;
@@ -105,6 +106,7 @@ fn dispatch(command: Command, out: &mut Output) -> Result<Exit, Failure> {
         Command::Get(args) => read::get(&args, out),
         Command::List(args) => read::list(&args, out),
         Command::Timeline(args) => read::timeline(&args, out),
+        Command::Deployments(args) => deployments::run(&args, out),
         Command::Lineage(args) => lineage::run(&args, out),
         Command::At(args) => read::at(&args, out),
         Command::Replay(args) => replay::run(&args, out),

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use clap::builder::FalseyValueParser;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
-use ask::{At, Emit, Get, Lineage, List, Replay, Subscribe, Timeline};
+use ask::{At, Deployments, Emit, Get, Lineage, List, Replay, Subscribe, Timeline};
 use kafka::{Kafka, Role, Topics};
 use offline::{Import, Partition};
 use trigger::Trigger;
@@ -59,6 +59,8 @@ pub enum Command {
     List(List),
     /// Show what happened, one line an event
     Timeline(Timeline),
+    /// Show what is wanted on each target beside what was found there
+    Deployments(Deployments),
     /// Show where a version comes from and where it runs
     Lineage(Lineage),
     /// Show what every channel held at a time
@@ -371,6 +373,14 @@ mod tests {
             "annals webhook replay w",
             "annals webhook replay w --parked --delivery 3",
             "annals serve --webhook-allow localhost",
+            "annals trigger add t --do {}",
+            "annals trigger add t --type promoted",
+            "annals trigger add t --type promoted --do not-json",
+            "annals trigger dry-run",
+            "annals trigger dry-run t --file rules.yaml",
+            "annals trigger replay t",
+            "annals subscribe -- --to team",
+            "annals subscribe --forget",
             "annals get iris --url https://host",
             "annals get iris --url http://",
         ] {
@@ -391,6 +401,9 @@ mod tests {
             "annals at 2026-03-01T12:00:00Z --model iris --channel production --json",
             "annals replay --until 3:1,4:2 --type promoted,retired",
             "annals subscribe --from beginning --max 3",
+            "annals subscribe --name mailer --exec ./mail -- --to team",
+            "annals subscribe --exec ./mail",
+            "annals list cursors",
             "annals audit verify - --json",
             "annals export - --data dir",
             "annals backup target",
@@ -404,7 +417,7 @@ mod tests {
             "annals topics check --kafka a:1 --kafka-prefix test --json",
             "annals webhook add w --to https://h/ --type promoted,drifted --where /data/severity=high --signing hmac",
             "annals webhook rotate w --overlap 7d --json",
-            "annals trigger add t --when {} --do {} --cooldown 60 --dedup x --actor ada --reason r",
+            "annals trigger add t --type promoted,drifted --model fraud-* --where /data/severity=high --do {} --cooldown 60 --dedup x --reason r",
             "annals trigger apply rules.yaml --json",
             "annals trigger list --workspace w",
             "annals trigger history t --state parked --max 3",

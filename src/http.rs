@@ -1,5 +1,6 @@
 //! The HTTP door: its paths, what they share, and what happens when there is no such path.
 
+pub mod acting;
 pub mod cloudevent;
 pub mod cursors;
 pub mod extract;
@@ -43,6 +44,7 @@ use crate::arbiter::drive::AllCounts;
 use crate::journal::publishing::Publishing;
 use crate::metrics::Metrics;
 use crate::runner::Runner;
+use crate::world::life::World;
 use crate::world::webhook::send::Sender;
 pub use operating::Operating;
 use problem::Problem;
@@ -54,7 +56,10 @@ const BATCHES_MAX: usize = 8;
 /// Replays, exports and rebuilds at once.
 const LONG_READS_MAX: usize = 16;
 /// Subscribers of the stream at once.
-const SUBSCRIBERS_MAX: usize = 1_024;
+const SUBSCRIBERS_MAX: usize = 2_048;
+/// Subscribers that read the journal at once, because they have just come or have fallen behind: each
+/// takes a thread and a connection to it.
+const CATCHING_UP_MAX: usize = 4;
 
 /// What the handlers share.
 pub struct Shared {
@@ -74,6 +79,8 @@ pub struct Shared {
     pub ops: watch::Receiver<Operating>,
     /// Delivers test messages to webhooks.
     pub sender: Arc<Sender>,
+    /// What acts on the world, once its store is open.
+    pub world: watch::Receiver<Option<Arc<World>>>,
     /// Becomes true when the engine stops: streams end then.
     pub stopping: watch::Receiver<bool>,
     /// Who may do how much at once.
@@ -88,6 +95,8 @@ pub struct Places {
     pub long_reads: Arc<Semaphore>,
     /// For subscribers: the next one is refused.
     pub subscribers: Arc<Semaphore>,
+    /// For subscribers that read the journal: the next one waits for its turn.
+    pub catching_up: Arc<Semaphore>,
 }
 
 impl Places {
@@ -105,6 +114,7 @@ impl Default for Places {
             batches: Semaphore::new(BATCHES_MAX),
             long_reads: Arc::new(Semaphore::new(LONG_READS_MAX)),
             subscribers: Arc::new(Semaphore::new(SUBSCRIBERS_MAX)),
+            catching_up: Arc::new(Semaphore::new(CATCHING_UP_MAX)),
         }
     }
 }
@@ -139,6 +149,7 @@ fn state_paths() -> Router<App> {
     Router::new()
         .route("/v1/partitions", get(state::partitions))
         .route("/v1/views", get(views::list))
+        .route("/v1/acting", get(acting::acting))
         .route("/v1/views/{name}/rebuild", post(views::rebuild))
         .route("/healthz", get(state::healthz))
         .route("/readyz", get(state::readyz))
@@ -151,8 +162,8 @@ fn door_paths() -> Router<App> {
     Router::new()
         .route("/v1/events", post(publish::publish).get(replay::replay))
         .route("/v1/events/stream", get(stream::stream))
-        .route("/v1/cursors", get(cursors::list))
-        .route("/v1/cursors/{name}", get(cursors::read).put(cursors::put).delete(cursors::forget))
+        .route("/v1/cursors", get(cursors::cursors))
+        .route("/v1/cursors/{name}", get(cursors::cursor).put(cursors::put_cursor).delete(cursors::forget_cursor))
         .route("/v1/proposals/{id}", get(proposal::proposal_state))
         .route("/v1/journal", get(replay::export))
         .route("/v1/models", get(read::models))
@@ -169,6 +180,7 @@ fn door_paths() -> Router<App> {
         .route("/v1/models/{model}/drifts", get(read::drifts))
         .route("/v1/models/{model}/timeline", get(read::history::timeline_of))
         .route("/v1/timeline", get(read::history::timeline))
+        .route("/v1/deployments", get(read::targets::targets))
         .route("/v1/channels/{channel}", get(read::holdings))
         .merge(triggers::paths())
         .merge(webhooks::paths())

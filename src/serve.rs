@@ -1,5 +1,7 @@
 //! The wiring: opens what there is, joins it, runs it, and takes it down in order.
 
+mod acting;
+mod descriptors;
 mod opening;
 
 use std::path::{Path, PathBuf};
@@ -31,6 +33,7 @@ const DRAIN_MAX: Duration = Duration::from_secs(10);
 /// If it cannot start: the data directory, the journal in it, or the address.
 pub async fn run(config: config::Serve) -> anyhow::Result<()> {
     check_address(&config)?;
+    descriptors::raise();
     let (stop, stopping) = watch::channel(false);
     let url = config.on_kafka().and_then(config::kafka::Kafka::schemas_url);
     let schemas = url.map(|url| Registry::start(url, stopping.clone())).transpose()?;
@@ -54,6 +57,7 @@ pub async fn run(config: config::Serve) -> anyhow::Result<()> {
     views.spawn_blocking(move || handle.block_on(opening::ops(for_ops, its_journal, opened, stop_ops)));
     let sender = Sender::new(config.delivery.allow.clone().into(), config.delivery.ca.as_deref()).map_err(anyhow::Error::msg)?;
     let sender = Arc::new(sender);
+    let acting = acting::start(&config, &door, &metrics, ops.clone(), address, sender.clone(), &stopping)?;
     let data = config.data.clone();
     let shared = Arc::new(Shared {
         door,
@@ -64,6 +68,7 @@ pub async fn run(config: config::Serve) -> anyhow::Result<()> {
         viewing: viewing.clone(),
         ops,
         sender,
+        world: acting.world(),
         stopping,
         places: Places::default(),
     });
@@ -72,6 +77,8 @@ pub async fn run(config: config::Serve) -> anyhow::Result<()> {
     say(&format!("annals listens on http://{address}"));
     serve_until_told(listener, http::router(shared, has_door), stop).await?;
     opening.await?;
+    // whoever acts proposes, too: nothing may be under way when the arbiters go
+    acting.ended().await;
     // the journal first: what was accepted must be safe even if a view takes its time
     let stop = move || {
         arbiters.stop();

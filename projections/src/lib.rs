@@ -1,7 +1,7 @@
 //! What can be asked: tables made of the journal's events, which can be dropped and rebuilt.
 //!
 //! ```text
-//!  entries ──▶ live ──┐                       ┌──▶ registry, timeline, lineage (queries)
+//!  entries ──▶ live ──┐                       ┌──▶ registry, timeline, lineage, deployments (queries)
 //!                     ├─▶ fold ─▶ store ─▶ database (SQLite or PostgreSQL)
 //!  journal ─▶ rebuild ┘  (pure)   (SQL)       └──▶ positions (in the same transaction)
 //! ```
@@ -11,8 +11,9 @@
 //! | [`table`] | the traits [`Projection`] and [`Fold`](table::Fold): events in, rows out, no database |
 //! | [`position`] | [`Entry`], [`Position`] and the entry as projections read it |
 //! | [`payload`] | the producer's `data`, read leniently |
-//! | [`registry`], [`timeline`], [`lineage`] | one view each: its tables, its fold, its questions |
 //! | [`ops`] | [`Ops`]: what is under way outside: tasks, secrets, cursors; no view, and backed up |
+//! | [`registry`], [`timeline`], [`lineage`], [`deployments`] | one view each: its tables, its fold, its questions |
+//! | `shelf` | documents with a history: what is valid now, and what was |
 //! | `store` | the statements that all views share |
 //! | `database` | what differs between SQLite and PostgreSQL: who writes when, how rows go in and out |
 //! | `live` | new entries: rule R, fold, rows and position in one transaction |
@@ -27,6 +28,7 @@
 
 pub mod as_of;
 mod database;
+pub mod deployments;
 pub mod error;
 pub mod lineage;
 mod live;
@@ -36,6 +38,7 @@ pub mod payload;
 pub mod position;
 pub mod rebuild;
 pub mod registry;
+mod shelf;
 mod store;
 pub mod table;
 pub mod timeline;
@@ -51,10 +54,10 @@ pub use table::Projection;
 pub use views::{Status, Views};
 
 /// The names of all views.
-pub const NAMES: &[&str] = &[registry::NAME, timeline::NAME, lineage::NAME];
+pub const NAMES: &[&str] = &[registry::NAME, timeline::NAME, lineage::NAME, deployments::NAME];
 
 /// Every projection.
 #[must_use]
 pub fn all() -> Vec<Box<dyn Projection>> {
-    vec![Box::new(registry::Registry), Box::new(timeline::Timeline), Box::new(lineage::LineageView)]
+    vec![Box::new(registry::Registry), Box::new(timeline::Timeline), Box::new(lineage::LineageView), Box::new(deployments::Deployments)]
 }

@@ -8,7 +8,7 @@ use crate::database::Connection;
 use crate::error::Error;
 use crate::position::{Entry, Event, Position};
 use crate::store;
-use crate::table::{Changes, Needs, Projection};
+use crate::table::{Changes, Fold, Needs, Projection};
 
 /// Why entries could not be applied; the caller knows the file's path.
 #[derive(Debug)]
@@ -50,15 +50,29 @@ pub(crate) async fn apply(
     }
     let (mut fold, mut needs) = (projection.fold(), Needs::default());
     events.iter().for_each(|event| fold.needs(event, &mut needs));
-    for row in store::load(transaction, projection.tables(), prefix, needs).await? {
-        fold.load(row).map_err(|source| Error::Corrupt { view: projection.name(), source })?;
-    }
+    load(transaction, projection, prefix, fold.as_mut(), needs).await?;
+    let mut more = Needs::default();
+    events.iter().for_each(|event| fold.needs_then(event, &mut more));
+    load(transaction, projection, prefix, fold.as_mut(), more).await?;
     let mut changes = Changes::new(projection.tables().len());
     events.iter().for_each(|event| fold.apply(event, &mut changes));
     fold.settle(&mut changes);
     store::write(transaction, projection.tables(), prefix, changes).await?;
     store::set_positions(transaction, &view, chain.moved()).await?;
     Ok(events.len() as u64)
+}
+
+async fn load(
+    transaction: &mut dyn Connection,
+    projection: &dyn Projection,
+    prefix: &str,
+    fold: &mut dyn Fold,
+    needs: Needs,
+) -> Result<(), Failure> {
+    for row in store::load(transaction, projection.tables(), prefix, needs).await? {
+        fold.load(row).map_err(|source| Error::Corrupt { view: projection.name(), source })?;
+    }
+    Ok(())
 }
 
 /// Where a view is in each partition, and rule R over what comes next.

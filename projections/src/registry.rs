@@ -4,7 +4,6 @@ mod change;
 pub mod documents;
 mod fold;
 mod query;
-mod shelf;
 
 use crate::table::{Fold, Projection, Table};
 
@@ -31,7 +30,7 @@ impl Projection for Registry {
 /// Index of the table of steps.
 pub(crate) const STEPS: usize = 1;
 
-/// The order is that of [`documents::Entity::TABLE`].
+/// The order is that of [`Entity::TABLE`](crate::shelf::Entity::TABLE).
 static TABLES: [Table; 7] = [
     Table {
         name: "registry_models",

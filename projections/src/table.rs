@@ -30,6 +30,10 @@ pub trait Fold: Send {
     /// Names the open rows that this event may change or read.
     fn needs(&self, event: &Event<'_>, needs: &mut Needs);
 
+    /// Names what follows from the rows that were loaded: an event may name a thing, and the thing
+    /// another one. Asked once, for every event again.
+    fn needs_then(&self, _: &Event<'_>, _: &mut Needs) {}
+
     /// Takes an open row that was needed.
     ///
     /// # Errors

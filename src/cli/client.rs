@@ -142,6 +142,27 @@ impl Client {
         if answer.status < 300 { Ok(answer.body) } else { Err(refused(&answer)) }
     }
 
+    /// Puts JSON in a place, and takes any status for an answer.
+    ///
+    /// # Errors
+    /// [`NoAnswer`]: whether it was sent matters to who moves something.
+    pub fn put(&self, path: &Path, headers: &[(&str, &str)], body: &str) -> Result<Answer, NoAnswer> {
+        let mut request = self.agent.put(self.address(path)).header("content-type", "application/json");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.send(body).map_err(|e| self.no_answer(e)).and_then(read)
+    }
+
+    /// Removes something, and takes any status for an answer.
+    ///
+    /// # Errors
+    /// [`Failure::Unavailable`] if there is none.
+    pub fn delete(&self, path: &Path) -> Result<Answer, Failure> {
+        let request = self.agent.delete(self.address(path));
+        request.call().map_err(|e| self.no_answer(e)).and_then(read).map_err(|none| self.unavailable(none))
+    }
+
     /// Asks for something long, and returns it as it comes.
     ///
     /// # Errors

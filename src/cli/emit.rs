@@ -81,15 +81,18 @@ fn compose(args: &Emit, id: &str, data: &str) -> Result<String, Failure> {
     ] {
         set(name, value);
     }
-    let expected = args.expect.map(|seq| seq.to_string());
+    let (expected, hops) = (args.expect.map(|seq| seq.to_string()), args.hops.map(|hops| hops.to_string()));
     let maybe = [
+        ("causationid", &args.caused_by),
+        ("correlationid", &args.correlation),
+        ("annalshops", &hops),
         ("time", &args.time),
         ("actor", &args.actor),
         ("expectedseq", &expected),
         ("modelexists", &args.must_exist.then(|| "true".to_owned())),
     ];
     for (name, value) in maybe {
-        if let Some(value) = value {
+        if let Some(value) = value.as_ref().filter(|value| !value.is_empty()) {
             set(name, value);
         }
     }

@@ -58,7 +58,10 @@ pub fn list(args: &List, out: &mut Output) -> Result<Exit, Failure> {
     let client = Client::new(&args.question.remote.url);
     let model = args.model.as_deref().unwrap_or_default();
     let (part, columns) = columns(args.things);
-    let path = if args.things == Things::Models { Path::new(&["v1", "models"]) } else { Path::new(&["v1", "models", model, part]) };
+    let path = match args.things {
+        Things::Models | Things::Cursors => Path::new(&["v1", part]),
+        _ => Path::new(&["v1", "models", model, part]),
+    };
     let listing = all_pages(&client, &ask(path, &args.question))?;
     if args.question.remote.json {
         out.json(&listing)?;
@@ -114,6 +117,7 @@ fn columns(things: Things) -> (&'static str, &'static [Column]) {
                 ("ENDPOINT", "endpoint"),
             ],
         ),
+        Things::Cursors => ("cursors", &[("NAME", "name"), ("MOVED", "updated"), ("REVISION", "revision"), ("CURSOR", "cursor")]),
         Things::Drifts => (
             "drifts",
             &[
@@ -250,7 +254,7 @@ pub fn ask(path: Path, question: &Question) -> Path {
     path.with("workspace", &question.workspace.workspace).maybe("as_of", question.as_of.as_deref())
 }
 
-fn items(listing: &Value) -> &[Value] {
+pub fn items(listing: &Value) -> &[Value] {
     listing.get("items").and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
@@ -268,7 +272,7 @@ fn for_each_page(client: &Client, path: &Path, take: &mut dyn FnMut(&Value) -> R
 }
 
 /// Every page as one listing; what else an answer says is that of the first page.
-fn all_pages(client: &Client, path: &Path) -> Result<Value, Failure> {
+pub fn all_pages(client: &Client, path: &Path) -> Result<Value, Failure> {
     let mut all: Option<Map<String, Value>> = None;
     let mut found = Vec::new();
     for_each_page(client, path, &mut |page| {
@@ -337,7 +341,9 @@ mod tests {
 
     #[test]
     fn every_list_has_its_columns_and_a_missing_member_is_a_dash() {
-        for things in [Things::Models, Things::Versions, Things::Channels, Things::Aliases, Things::Deployments, Things::Drifts] {
+        for things in
+            [Things::Models, Things::Versions, Things::Channels, Things::Aliases, Things::Deployments, Things::Drifts, Things::Cursors]
+        {
             let (_, columns) = columns(things);
             assert_eq!(row(&json!({}), columns), vec!["-"; columns.len()]);
         }

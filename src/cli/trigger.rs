@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::client::{Client, Method, Path};
 use super::output::{Output, plain, say};
-use super::webhook::{body_of, items, pages, replayed, table};
+use super::webhook::{body_of, items, pages, replayed, table, when_of};
 use super::{Exit, Failure};
 use crate::config::trigger::{Add, Apply, DryRun, Replay, Trigger};
 use crate::config::webhook::{All, Change, Deliveries, One};
@@ -42,7 +42,7 @@ fn named(name: &str, workspace: &str) -> Path {
 
 fn add(args: &Add, out: &mut Output) -> Result<Exit, Failure> {
     let mut body = body_of(&args.why);
-    body.extend([("when".to_owned(), args.when.clone()), ("do".to_owned(), args.act.clone()), ("paused".to_owned(), args.paused.into())]);
+    body.extend([("when".to_owned(), when_of(&args.when)), ("do".to_owned(), args.act.clone()), ("paused".to_owned(), args.paused.into())]);
     body.extend(args.cooldown.map(|seconds| ("cooldown_s".to_owned(), seconds.into())));
     body.extend(args.dedup.clone().map(|text| ("dedup".to_owned(), text.into())));
     let path = named(&args.name, &args.workspace.workspace);

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::client::{Client, Method, Path};
 use super::output::{Output, plain, say};
 use super::{Exit, Failure};
-use crate::config::webhook::{Add, All, Change, Deliveries, One, Replay, Rotate, Signing, Webhook, Why};
+use crate::config::webhook::{Add, All, Change, Deliveries, One, Replay, Rotate, Signing, Webhook, When, Why};
 
 /// Items that are asked for at once.
 const PAGE: u64 = 1_000;
@@ -43,13 +43,18 @@ pub(super) fn body_of(why: &Why) -> Map<String, Value> {
     given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value.clone()?.into()))).collect()
 }
 
-fn add(args: &Add, out: &mut Output) -> Result<Exit, Failure> {
-    let mut when = Map::from_iter([("type".to_owned(), json!(args.kinds))]);
-    when.extend(args.model.iter().map(|model| ("model".to_owned(), model.clone().into())));
-    when.extend(args.channel.iter().map(|channel| ("channel".to_owned(), channel.clone().into())));
-    if !args.members.is_empty() {
-        when.insert("where".into(), Value::Object(args.members.iter().cloned().collect()));
+/// Which events, as a body has it.
+pub(super) fn when_of(asked: &When) -> Value {
+    let mut when = Map::from_iter([("type".to_owned(), json!(asked.kinds))]);
+    when.extend(asked.model.iter().map(|model| ("model".to_owned(), model.clone().into())));
+    when.extend(asked.channel.iter().map(|channel| ("channel".to_owned(), channel.clone().into())));
+    if !asked.members.is_empty() {
+        when.insert("where".into(), Value::Object(asked.members.iter().cloned().collect()));
     }
+    Value::Object(when)
+}
+
+fn add(args: &Add, out: &mut Output) -> Result<Exit, Failure> {
     let signing = match args.signing {
         Signing::Ed25519 => "ed25519",
         Signing::Hmac => "hmac",
@@ -57,7 +62,7 @@ fn add(args: &Add, out: &mut Output) -> Result<Exit, Failure> {
     let mut body = body_of(&args.why);
     body.extend(Map::from_iter([
         ("url".to_owned(), args.to.clone().into()),
-        ("when".to_owned(), when.into()),
+        ("when".to_owned(), when_of(&args.when)),
         ("signing".to_owned(), signing.into()),
         ("paused".to_owned(), args.paused.into()),
     ]));

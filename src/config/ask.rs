@@ -47,6 +47,15 @@ pub struct Emit {
     /// A CloudEvents attribute of your own, such as correlationid=42; may be repeated
     #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
     pub attribute: Vec<(String, String)>,
+    /// Id of the event that caused it: the attribute `causationid`. In a program that a trigger runs it is known
+    #[arg(long, env = "ANNALS_EVENT_ID", value_name = "ID")]
+    pub caused_by: Option<String>,
+    /// What it belongs to: the attribute `correlationid`, likewise
+    #[arg(long, env = "ANNALS_CORRELATION_ID", value_name = "ID")]
+    pub correlation: Option<String>,
+    /// How many rules caused it, one after the other, likewise
+    #[arg(long, env = "ANNALS_HOPS", value_name = "N", hide = true)]
+    pub hops: Option<u32>,
     /// Do not wait for the verdict: `annals get --proposal ID` tells it later. Until the verdict is stored the proposal
     /// waits in the engine's memory only (embedded journal), so a crash loses it: ask again, and send it again with the
     /// same --id if it is not known
@@ -106,6 +115,8 @@ pub enum Things {
     Deployments,
     /// A model's drifts, also the resolved ones
     Drifts,
+    /// The places of named subscribers
+    Cursors,
 }
 
 /// A list.
@@ -114,7 +125,7 @@ pub enum Things {
 pub struct List {
     /// What to list
     pub things: Things,
-    /// Whose: needed for everything but models
+    /// Whose: needed for everything but models and cursors
     pub model: Option<String>,
     /// Whom, and as of when.
     #[command(flatten)]
@@ -126,6 +137,26 @@ pub struct List {
 pub struct Timeline {
     /// Only this model
     pub model: Option<String>,
+    /// Whom, and as of when.
+    #[command(flatten)]
+    pub question: Question,
+}
+
+/// What is wanted and found on each target.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:\n  annals deployments\n  annals deployments --channel production --state failed\n  \
+    annals deployments --target 'kubernetes/*' --as-of 2026-03-01T12:00:00Z --json\n\
+    \nStates: in-sync, progressing, failed, rolled-back, foreign (nobody asked for it here), missing.")]
+pub struct Deployments {
+    /// Only targets that serve this channel
+    #[arg(long, value_name = "NAME")]
+    pub channel: Option<String>,
+    /// Only targets in this state
+    #[arg(long, value_name = "STATE")]
+    pub state: Option<String>,
+    /// Only these targets; `*` stands for anything
+    #[arg(long, value_name = "PLATFORM/CLUSTER/NAMESPACE/NAME")]
+    pub target: Option<String>,
     /// Whom, and as of when.
     #[command(flatten)]
     pub question: Question,
@@ -206,8 +237,12 @@ pub enum From {
 
 /// The events as they happen.
 #[derive(Clone, Debug, Args)]
-#[command(after_help = "Examples:\n  annals subscribe\n  annals subscribe --type promoted,retired --channel production --json\n\
-    \nEnds with Ctrl-C, or after --max events. Each event comes at least once: tell copies by source and id.")]
+#[command(after_help = "Examples:\n  annals subscribe\n  annals subscribe --type promoted,retired --channel production --json\n  \
+    annals subscribe --name mailer --from beginning --type promoted --exec ./mail -- --to team@example.org\n\
+    \nEnds with Ctrl-C, or after --max events. Each event comes at least once: tell copies by source and id. With --name the engine \
+    keeps the place: it moves when a line was written, or when the program has ended with 0. One that fails is run again with \
+    the same event, after growing pauses; it finds the event (JSON) on its standard input, and its parts in ANNALS_EVENT_ID, \
+    ANNALS_EVENT_SOURCE, ANNALS_TYPE, ANNALS_WORKSPACE, ANNALS_MODEL, ANNALS_VERSION, ANNALS_CHANNEL, ANNALS_POSITION, ANNALS_URL.")]
 pub struct Subscribe {
     /// Only events of these types, comma-separated
     #[arg(long = "type", value_name = "TYPE")]
@@ -218,9 +253,21 @@ pub struct Subscribe {
     /// Only events about this channel
     #[arg(long, value_name = "NAME")]
     pub channel: Option<String>,
-    /// Where to begin
+    /// Where to begin, if no place is kept under --name
     #[arg(long, value_enum, default_value = "now")]
     pub from: From,
+    /// Go on where the last subscriber of this name stopped; the engine keeps the place
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// Forget the place that is kept under --name, and begin where --from says
+    #[arg(long, requires = "name")]
+    pub forget: bool,
+    /// Run this program for each event, one after the other; nothing is printed then
+    #[arg(long, value_name = "PROGRAM")]
+    pub exec: Option<PathBuf>,
+    /// Arguments of the program, behind --
+    #[arg(last = true, requires = "exec", value_name = "ARGUMENT")]
+    pub arguments: Vec<String>,
     /// End after so many events
     #[arg(long, value_name = "N")]
     pub max: Option<u64>,
@@ -241,7 +288,9 @@ impl List {
         let word = self.things.to_possible_value().map(|v| v.get_name().to_owned()).unwrap_or_default();
         match (self.things, &self.model) {
             (Things::Models, Some(_)) => Err("`annals list models` takes no model; `annals get MODEL` shows one".into()),
-            (Things::Models, None) => Ok(()),
+            (Things::Cursors, Some(_)) => Err("`annals list cursors` takes no model".into()),
+            (Things::Cursors, None) if self.question.as_of.is_some() => Err("cursors have no past: leave --as-of out".into()),
+            (Things::Models | Things::Cursors, None) => Ok(()),
             (_, None) => Err(format!("of which model? say `annals list {word} MODEL`")),
             (_, Some(_)) => Ok(()),
         }

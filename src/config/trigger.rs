@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args, Subcommand};
 use serde_json::Value;
 
-use super::webhook::{All, Change, Deliveries, One, Why};
+use super::webhook::{All, Change, Deliveries, One, When, Why};
 use super::{Remote, Workspace};
 
 /// Rules that act when something happens.
@@ -35,16 +35,16 @@ pub enum Trigger {
 
 /// A trigger.
 #[derive(Clone, Debug, Args)]
-#[command(after_help = "Examples:\n  annals trigger add retrain --when '{\"type\":[\"drifted\"],\"model\":\"fraud-*\"}' \\\n    \
+#[command(after_help = "Examples:\n  annals trigger add retrain --type drifted --model 'fraud-*' \\\n    \
     --do '{\"propose\":{\"type\":\"retrain-requested\",\"data\":{\"cause\":{\"kind\":\"drift\",\"drift\":\"{drift}\"}}}}' --cooldown 86400\n  \
-    annals trigger add train --when '{\"type\":[\"retrain-requested\"]}' --do '{\"pipeline\":{\"run\":\"train.sh\"}}'\n\
+    annals trigger add train --type retrain-requested --do '{\"pipeline\":{\"run\":\"train.sh\"}}'\n\
     \nWhat can be done: webhook, command, pipeline, propose, kubernetes. {model}, {version}, {channel}, {event}, {drift}, {run} are filled in.")]
 pub struct Add {
     /// Its name; one that is there already is changed
     pub name: String,
-    /// Which events, as JSON: type (a list), and if wanted model, channel, where
-    #[arg(long, value_name = "JSON", value_parser = object)]
-    pub when: Value,
+    /// Which events.
+    #[command(flatten)]
+    pub when: When,
     /// What to do, as JSON
     #[arg(long = "do", value_name = "JSON", value_parser = object)]
     pub act: Value,

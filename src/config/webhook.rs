@@ -67,18 +67,9 @@ pub struct Add {
     /// Where events go
     #[arg(long, value_name = "URL")]
     pub to: String,
-    /// Events of these types, comma-separated
-    #[arg(long = "type", value_name = "TYPE,...", value_delimiter = ',', required = true)]
-    pub kinds: Vec<String>,
-    /// Only events of this model; `*` stands for anything
-    #[arg(long, value_name = "NAME")]
-    pub model: Option<String>,
-    /// Only events about this channel; `*` stands for anything
-    #[arg(long, value_name = "NAME")]
-    pub channel: Option<String>,
-    /// Only events that say this, such as /data/severity=high; may be repeated
-    #[arg(long = "where", value_name = "POINTER=VALUE", value_parser = member)]
-    pub members: Vec<(String, Value)>,
+    /// Which events.
+    #[command(flatten)]
+    pub when: When,
     /// How messages are signed
     #[arg(long, value_enum, default_value = "ed25519")]
     pub signing: Signing,
@@ -94,6 +85,23 @@ pub struct Add {
     /// Where to ask.
     #[command(flatten)]
     pub remote: Remote,
+}
+
+/// Which events.
+#[derive(Clone, Debug, Args)]
+pub struct When {
+    /// Events of these types, comma-separated
+    #[arg(long = "type", value_name = "TYPE,...", value_delimiter = ',', required = true)]
+    pub kinds: Vec<String>,
+    /// Only events of this model; `*` stands for anything
+    #[arg(long, value_name = "NAME")]
+    pub model: Option<String>,
+    /// Only events about this channel; `*` stands for anything
+    #[arg(long, value_name = "NAME")]
+    pub channel: Option<String>,
+    /// Only events that say this, such as /data/severity=high; may be repeated
+    #[arg(long = "where", value_name = "POINTER=VALUE", value_parser = member)]
+    pub members: Vec<(String, Value)>,
 }
 
 /// Who, and why.

@@ -81,7 +81,7 @@ pub struct Part {
         (status = 503, description = "the operational store is not there now", body = Problem, content_type = "application/problem+json"),
     ),
 )]
-pub async fn list(State(app): State<App>, Query(asked): Query<Part>) -> Result<Response, Problem> {
+pub async fn cursors(State(app): State<App>, Query(asked): Query<Part>) -> Result<Response, Problem> {
     let page = page_of(asked.limit, asked.after)?;
     let listing = ops(&app).await?.cursors(&workspace(asked.workspace)?, &page).await.map_err(problem)?;
     Ok(super::json(&AllNamed { items: listing.items.into_iter().map(named).collect(), next: listing.next }))
@@ -97,7 +97,7 @@ pub async fn list(State(app): State<App>, Query(asked): Query<Part>) -> Result<R
         (status = 503, description = "the operational store is not there now", body = Problem, content_type = "application/problem+json"),
     ),
 )]
-pub async fn read(State(app): State<App>, Path(name): Path<String>, Query(of): Query<Of>) -> Result<Response, Problem> {
+pub async fn cursor(State(app): State<App>, Path(name): Path<String>, Query(of): Query<Of>) -> Result<Response, Problem> {
     let found = ops(&app).await?.cursor(&workspace(of.workspace)?, &name).await.map_err(problem)?;
     found.map(|row| answer(StatusCode::OK, row)).ok_or_else(|| unknown(&name))
 }
@@ -122,7 +122,7 @@ pub async fn read(State(app): State<App>, Path(name): Path<String>, Query(of): Q
         (status = 503, description = "the operational store is not there now", body = Problem, content_type = "application/problem+json"),
     ),
 )]
-pub async fn put(
+pub async fn put_cursor(
     State(app): State<App>,
     Path(name): Path<String>,
     Query(of): Query<Of>,
@@ -161,7 +161,7 @@ pub async fn put(
         (status = 503, description = "the operational store is not there now", body = Problem, content_type = "application/problem+json"),
     ),
 )]
-pub async fn forget(
+pub async fn forget_cursor(
     State(app): State<App>,
     Path(name): Path<String>,
     Query(of): Query<Of>,

@@ -6,6 +6,7 @@ use annals_events::record::View;
 use serde::Deserialize;
 
 use super::problem::Problem;
+use crate::world::rule::fit::matches;
 
 /// What an event must match; what is not given matches everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,7 +28,7 @@ impl Filter {
     /// Reads the filters of a request: `kinds` are comma-separated, in any form that a door takes.
     ///
     /// # Errors
-    /// 400 for a type or a channel that is none: nothing would ever match it.
+    /// 400 for a type, a channel or a pattern that fits none: nothing would ever match it.
     pub fn new(kinds: Option<&str>, workspace: Option<String>, model: Option<String>, channel: Option<String>) -> Result<Self, Problem> {
         let kind = |name: &str| {
             let unknown =
@@ -41,7 +42,14 @@ impl Filter {
             let remedy = format!("use one of {}", CHANNELS.join(", "));
             return Err(Problem::bad_request("unknown-channel", format!("there is no channel `{pattern}`"), remedy));
         }
-        Ok(Self { kinds, workspace: given(workspace), model: given(model), channel })
+        let (workspace, model) = (given(workspace), given(model));
+        for (what, pattern) in [("workspace", &workspace), ("model", &model)] {
+            if let Some(pattern) = pattern.as_deref().filter(|pattern| names_nothing(pattern)) {
+                let detail = format!("no {what} is called `{}`", pattern.escape_debug());
+                return Err(Problem::bad_request("bad-pattern", detail, "send a name, in which `*` stands for anything"));
+            }
+        }
+        Ok(Self { kinds, workspace, model, channel })
     }
 
     /// Whether an event is wanted.
@@ -57,17 +65,10 @@ impl Filter {
     }
 }
 
-/// Whether text fits a pattern in which `*` stands for anything, nothing included.
-fn matches(pattern: &str, text: &str) -> bool {
-    let Some((first, mut rest)) = pattern.split_once('*') else { return pattern == text };
-    let Some(mut text) = text.strip_prefix(first) else { return false };
-    // each piece as early as it can be, so that the most is left for the next; the last at the end
-    while let Some((piece, after)) = rest.split_once('*') {
-        let Some(at) = text.find(piece) else { return false };
-        text = &text[at + piece.len()..];
-        rest = after;
-    }
-    text.ends_with(rest)
+/// Whether no name can fit this pattern: see `annals_events::names::name`. Names of the engine's own begin with `_`.
+fn names_nothing(pattern: &str) -> bool {
+    let letters = pattern.replace('*', "");
+    letters.len() > 255 || letters.contains(|c: char| matches!(c, '/' | ':') || c.is_control())
 }
 
 #[cfg(test)]

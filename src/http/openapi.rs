@@ -7,7 +7,7 @@ use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use utoipa::OpenApi;
 
-use super::{cursors, proposal, publish, read, replay, state, stream, triggers, views, webhooks};
+use super::{acting, cursors, proposal, publish, read, replay, state, stream, triggers, views, webhooks};
 
 /// The description.
 #[derive(OpenApi)]
@@ -26,16 +26,16 @@ use super::{cursors, proposal, publish, read, replay, state, stream, triggers, v
     ),
     paths(
         publish::publish, proposal::proposal_state, replay::replay, replay::export, stream::stream,
-        cursors::list, cursors::read, cursors::put, cursors::forget,
+        cursors::cursors, cursors::cursor, cursors::put_cursor, cursors::forget_cursor,
         read::models, read::model, read::versions, read::version, read::history::lineage,
         read::channels, read::channel, read::aliases, read::alias, read::deployments, read::deployment, read::drifts,
-        read::history::timeline_of, read::history::timeline, read::holdings,
+        read::history::timeline_of, read::history::timeline, read::holdings, read::targets::targets,
         views::list, views::rebuild,
         triggers::list, triggers::get, triggers::put, triggers::remove, triggers::pause, triggers::resume, triggers::history,
         triggers::replay, triggers::dry_run,
         webhooks::list, webhooks::get, webhooks::put, webhooks::remove, webhooks::pause, webhooks::resume, webhooks::rotate,
         webhooks::deliveries::test, webhooks::deliveries::list, webhooks::deliveries::replay,
-        state::healthz, state::readyz, state::metrics, state::partitions, document,
+        state::healthz, state::readyz, state::metrics, state::partitions, acting::acting, document,
     ),
 )]
 pub struct Description;

@@ -3,6 +3,7 @@
 
 pub mod ask;
 pub mod history;
+pub mod targets;
 
 use annals_events::model::CHANNELS;
 use annals_events::names::VersionRef;

@@ -1,28 +1,31 @@
-//! `GET /v1/events/stream`: events as they are accepted, as Server-Sent Events.
+//! `GET /v1/events/stream`: events as they are accepted, as Server-Sent Events or lines of JSON.
 //!
 //! What was missed is read from the journal, then the door's feed goes on; whoever falls behind the
 //! feed reads the journal again. A reader is never buffered for: bytes are made when the socket
 //! takes them, and one that takes none for a while is disconnected by the listener.
 
+mod form;
+
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
-use annals_events::record::Record;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
-use tokio::sync::{OwnedSemaphorePermit, broadcast, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, watch};
 use tokio::time::Instant;
 
+use self::form::Form;
+use super::App;
 use super::extract::Query;
 use super::filter::Filter;
 use super::follow;
 use super::position::Cursor;
 use super::problem::Problem;
-use super::{App, cloudevent};
 use crate::arbiter::door::Published;
 use crate::journal::follow::{FollowError, Follower, Mark, Until};
 
@@ -32,8 +35,8 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 const BLOCK_BYTES: usize = 32 * 1024;
 /// Events that are looked at between two looks at the socket.
 const SCAN_MAX: usize = 5_000;
-/// What a client should wait before it connects again.
-const RETRY_MS: u32 = 1_000;
+/// Where a stream begins: `after` of one that is to begin at the same place.
+const CURSOR: HeaderName = HeaderName::from_static("annals-cursor");
 
 /// What to stream.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
@@ -57,12 +60,16 @@ pub struct Subscription {
 /// Streams events as Server-Sent Events, at least once, each with a cursor as its `id`.
 ///
 /// `data` is the CloudEvent (JSON) whose own `data` is the journal's value, `event` its type. The
-/// first message has an `id` only, so that a client which got no event yet can resume, too.
+/// first message has an `id` only, so that a client which got no event yet can resume, too. With
+/// `Accept: application/x-ndjson` each line is a CloudEvent with the extension attribute `cursor`;
+/// empty lines are signs of life, and a line with the one member `problem` says why the stream ends.
 #[utoipa::path(
     get, path = "/v1/events/stream", tag = "events",
     params(Subscription, ("Last-Event-ID" = Option<String>, Header, description = "a cursor: the stream goes on behind it")),
     responses(
-        (status = 200, description = "the stream", body = String, content_type = "text/event-stream"),
+        (status = 200, description = "the stream", headers(("Annals-Cursor" = String, description = "where it begins")), content(
+            (String = "text/event-stream"), (Object = "application/x-ndjson"),
+        )),
         (status = 400, description = "a malformed cursor or filter", body = Problem, content_type = "application/problem+json"),
         (status = 410, description = "the cursor is of another journal or history", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "too many subscribers, or the engine has just been started", body = Problem, content_type = "application/problem+json"),
@@ -101,22 +108,28 @@ pub async fn stream(State(app): State<App>, headers: HeaderMap, Query(asked): Qu
         Ok::<_, Problem>(Follower::new(journal, marks, Until::default()))
     })
     .await??;
-    let first = Bytes::from(format!("retry: {RETRY_MS}\nid: {}\n\n", cursor_of(&follower)));
+    let (form, begin) = (Form::asked(&headers), cursor_of(&follower));
     let live = Live {
+        form,
+        reads: app.places.catching_up.clone(),
         follower: Some(follower),
         feed,
         filter,
         behind: true,
         stopping: app.stopping.clone(),
         heartbeat: Instant::now() + HEARTBEAT,
-        first: Some(first),
+        moved: false,
+        first: Some(form.first(&begin)),
         ended: false,
         _permit: permit,
     };
     let body = futures_util::stream::unfold(live, async |mut live| live.next().await.map(|bytes| (Ok::<_, Infallible>(bytes), live)));
     let mut response = Body::from_stream(body).into_response();
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(header::CONTENT_TYPE, form.content_type());
+    if let Ok(begin) = HeaderValue::from_str(&begin) {
+        headers.insert(CURSOR, begin);
+    }
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert("x-accel-buffering", HeaderValue::from_static("no")); // nginx would hold events back
     Ok(response)
@@ -124,14 +137,19 @@ pub async fn stream(State(app): State<App>, headers: HeaderMap, Query(asked): Qu
 
 /// One subscriber.
 struct Live {
+    form: Form,
+    /// Who may read the journal now: a crowd that connects at once takes turns.
+    reads: Arc<Semaphore>,
     /// `None` only while a thread reads with it.
     follower: Option<Follower>,
-    feed: broadcast::Receiver<std::sync::Arc<Published>>,
+    feed: broadcast::Receiver<Arc<Published>>,
     filter: Filter,
     /// Reads the journal, because the feed alone would leave a gap.
     behind: bool,
     stopping: watch::Receiver<bool>,
     heartbeat: Instant,
+    /// Events that were not wanted came behind the last cursor that was told.
+    moved: bool,
     first: Option<Bytes>,
     ended: bool,
     _permit: OwnedSemaphorePermit,
@@ -153,8 +171,7 @@ impl Live {
                 Err(problem) => {
                     tracing::warn!("a subscriber's stream ends: {}", problem.detail);
                     self.ended = true;
-                    let json = serde_json::to_string(&problem).unwrap_or_default();
-                    return Some(Bytes::from(format!("event: problem\ndata: {json}\n\n")));
+                    return Some(self.form.problem(&problem));
                 }
             };
             if !bytes.is_empty() {
@@ -163,24 +180,31 @@ impl Live {
             }
             if Instant::now() >= self.heartbeat {
                 self.heartbeat = Instant::now() + HEARTBEAT;
-                return Some(Bytes::from_static(b": heartbeat\n\n"));
+                let moved_to = self.follower.as_ref().filter(|_| std::mem::take(&mut self.moved)).map(cursor_of);
+                return Some(self.form.heartbeat(moved_to.as_deref()));
             }
         }
     }
 
     /// Reads a block from the journal; at its end the feed takes over.
     async fn catch_up(&mut self) -> Result<Vec<u8>, Problem> {
+        let stopping = |_| Problem::unavailable("stopping", "the engine is stopping", "connect to another, or later");
+        let _turn = self.reads.acquire().await.map_err(stopping)?;
         let Some(mut follower) = self.follower.take() else { return Err(Problem::internal("the stream has lost its place")) };
-        let filter = self.filter.clone();
+        let (filter, form) = (self.filter.clone(), self.form);
         let (follower, read) = super::blocking(move || {
-            let read = read_block(&mut follower, &filter);
+            let read = read_block(&mut follower, &filter, form);
+            if read.as_ref().is_ok_and(|block| block.drained) {
+                follower.rewind(); // what it remembers of each partition is not needed by the feed
+            }
             (follower, read)
         })
         .await?;
-        let (bytes, drained) = read?;
-        self.behind = !drained;
+        let block = read?;
         self.follower = Some(follower);
-        Ok(bytes)
+        self.behind = !block.drained;
+        self.moved = block.moved || self.moved && block.bytes.is_empty();
+        Ok(block.bytes)
     }
 
     /// Waits for the feed, and takes what else is there.
@@ -220,7 +244,10 @@ impl Live {
         if !follower.took(published.partition, published.offset, view.seq, view.prevhash, published.record.hash()) {
             self.fall_behind();
         } else if self.filter.wants(&view) {
-            message(follower, published.partition, &published.record, bytes).map_err(corrupt)?;
+            self.form.event(&cursor_of(follower), published.partition, &published.record, bytes).map_err(corrupt)?;
+            self.moved = false;
+        } else {
+            self.moved = true;
         }
         Ok(())
     }
@@ -233,29 +260,33 @@ impl Live {
     }
 }
 
-/// Some messages from the journal, and whether its end was reached.
-fn read_block(follower: &mut Follower, filter: &Filter) -> Result<(Vec<u8>, bool), FollowError> {
-    let mut bytes = Vec::new();
+/// What was read from the journal at once.
+#[derive(Default)]
+struct Block {
+    bytes: Vec<u8>,
+    /// The journal's end was reached.
+    drained: bool,
+    /// The last events were not wanted.
+    moved: bool,
+}
+
+fn read_block(follower: &mut Follower, filter: &Filter, form: Form) -> Result<Block, FollowError> {
+    let mut block = Block::default();
     for _ in 0..SCAN_MAX {
-        let Some(event) = follower.next_event()? else { return Ok((bytes, true)) };
+        let Some(event) = follower.next_event()? else {
+            block.drained = true;
+            return Ok(block);
+        };
         let corrupt = |e: annals_events::record::Corrupt| FollowError::Halt { partition: event.partition, reason: e.to_string() };
-        if filter.wants(&event.record.view().map_err(corrupt)?) {
-            message(follower, event.partition, &event.record, &mut bytes).map_err(corrupt)?;
+        block.moved = !filter.wants(&event.record.view().map_err(corrupt)?);
+        if !block.moved {
+            form.event(&cursor_of(follower), event.partition, &event.record, &mut block.bytes).map_err(corrupt)?;
         }
-        if bytes.len() >= BLOCK_BYTES {
+        if block.bytes.len() >= BLOCK_BYTES {
             break;
         }
     }
-    Ok((bytes, false))
-}
-
-/// One event as a message (WHATWG HTML, "Server-sent events").
-fn message(follower: &Follower, partition: u32, record: &Record, out: &mut Vec<u8>) -> Result<(), annals_events::record::Corrupt> {
-    let kind = record.view()?.kind.name();
-    out.extend_from_slice(format!("id: {}\nevent: {kind}\ndata: ", cursor_of(follower)).as_bytes());
-    cloudevent::write(partition, record, out)?;
-    out.extend_from_slice(b"\n\n");
-    Ok(())
+    Ok(block)
 }
 
 fn cursor_of(follower: &Follower) -> String {

@@ -170,7 +170,7 @@ impl Operations {
                 "annals_history_readers_in_use",
                 "Replays, exports and rebuilds under way, of 16 places. At 16 the next is refused: look who reads.",
             )?,
-            subscribers: IntGauge::new("annals_subscribers", "Subscribers of the stream, of 1,024 places. At 1,024 the next is refused.")?,
+            subscribers: IntGauge::new("annals_subscribers", "Subscribers of the stream, of 2,048 places. At 2,048 the next is refused.")?,
             journal_bytes: IntGaugeVec::new(
                 Opts::new("annals_journal_size_bytes", "Size of the embedded journal's files. It only grows: keep room on the disk."),
                 &[],

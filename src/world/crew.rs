@@ -75,6 +75,9 @@ fn until(now: Timestamp, then: Timestamp) -> Duration {
     Duration::from_millis(u64::try_from(then.0 - now.0).unwrap_or(0))
 }
 
+/// What can come of a try, in the metrics.
+pub const OUTCOMES: [&str; 7] = ["done", "again", "failed", "parked", "skipped", "gone", "waiting"];
+
 /// What is to be done with a task.
 enum Ready {
     /// This, by this actor.

@@ -12,8 +12,9 @@ use annals_projections::{Entry, Error, Page, Position};
 use super::Event;
 use super::book::Book;
 use super::brake::{self, Brakes};
+use super::crew::OUTCOMES;
 use super::life::{Trouble, World};
-use super::rule::Rule;
+use super::rule::{Rule, State};
 use crate::journal::follow::{Follower, Mark, Until};
 
 /// Most events of one round.
@@ -130,7 +131,7 @@ impl Dispatcher {
             if about_rules {
                 // what was made of the events before must be there when a rule is removed
                 self.store().await?;
-                self.made.rules.extend(self.book.learn(&event));
+                self.learn(&event);
                 self.world.turn_to(Arc::new(self.book.clone()));
             }
             let fitting: Vec<_> = self.book.listening(view.kind).filter(|rule| rule.fits(&event)).cloned().collect();
@@ -144,6 +145,14 @@ impl Dispatcher {
         }
         self.made.positions.insert(entry.partition, position);
         if about_rules { self.store().await } else { Ok(()) }
+    }
+
+    fn learn(&mut self, event: &Event) {
+        let Some(row) = self.book.learn(event) else { return };
+        if let Some(metrics) = self.world.metrics.as_ref().filter(|_| row.state == State::Removed.as_str()) {
+            metrics.acting.forget(&row.rule(), &OUTCOMES);
+        }
+        self.made.rules.push(row);
     }
 
     async fn task(&mut self, rule: &Rule, event: &Event) -> Result<NewTask, Trouble> {

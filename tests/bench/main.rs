@@ -8,6 +8,7 @@ mod journal;
 mod kafka;
 mod scale;
 mod sqlite;
+mod subscribers;
 mod webhooks;
 
 use std::path::PathBuf;
@@ -53,5 +54,8 @@ fn main() {
     }
     if wanted("scale") {
         scale::run();
+    }
+    if wanted("subscribers") {
+        subscribers::run();
     }
 }

@@ -248,6 +248,7 @@ pub fn caught_up(engine: &Engine) -> String {
         // a model that is not there is answered, too, once the view has come so far
         matches!(engine.get_with("/v1/models/model-0/versions/1/lineage", &behind).status, 200 | 404)
     });
+    eventually("the deployments have caught up", || engine.get_with("/v1/deployments", &behind).status == 200);
     positions
 }
 

@@ -51,10 +51,13 @@ fn the_openapi_document_is_valid_and_names_every_path() {
     for path in [
         "/v1/events",
         "/v1/events/stream",
+        "/v1/cursors",
+        "/v1/cursors/{name}",
         "/v1/proposals/{id}",
         "/v1/models",
         "/v1/models/{model}/versions/{version}/lineage",
         "/v1/channels/{channel}",
+        "/v1/deployments",
         "/v1/journal",
         "/healthz",
         "/readyz",

@@ -216,7 +216,8 @@ const EDGES: [(&str, &[&str]); 10] = [
     ("http", &["arbiter::door", "arbiter::Status", "arbiter::drive::AllCounts", "journal", "runner", "audit", "world"]),
     ("arbiter", &["journal"]),
     ("runner", &["arbiter::door", "journal", "world"]),
-    ("world", &["arbiter::door"]),
+    // It follows the journal, and hands events on as the door writes them.
+    ("world", &["arbiter::door", "journal", "http::cloudevent"]),
     ("audit", &["journal"]),
     ("journal", &[]),
     ("config", &[]),

@@ -7,9 +7,10 @@
 use std::collections::BTreeMap;
 
 use annals_events::time::Timestamp;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+pub use crate::shelf::Entity;
 use crate::table::Cell;
 
 type Text = Box<str>;
@@ -17,18 +18,6 @@ type Raw = Option<Box<RawValue>>;
 
 /// How many evaluations and how many approvals a version's document holds: the last ones.
 pub const KEPT_MAX: usize = 50;
-
-/// A document that has a row of its own.
-pub trait Entity: Serialize + DeserializeOwned {
-    /// Index of its table.
-    const TABLE: usize;
-
-    /// What tells it apart within its model.
-    fn identity(&self) -> Cell;
-
-    /// The typed columns between the identity and the document.
-    fn columns(&self, row: &mut Vec<Cell>);
-}
 
 /// A model.
 #[derive(Debug, Serialize, Deserialize)]

@@ -10,9 +10,9 @@ use annals_events::record::Corrupt;
 use super::STEPS;
 use super::change::Change;
 use super::documents::{Alias, Channel, Deployment, Drift, Entity, Model, Version};
-use super::shelf::Shelf;
 use crate::payload::Fields;
 use crate::position::Event;
+use crate::shelf::Shelf;
 use crate::table::{Cell, Changes, Fold, Needs, OpenRow};
 
 /// The open documents of the models that were touched.

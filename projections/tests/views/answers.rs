@@ -1,6 +1,7 @@
 //! Every question that can be asked, and its answers as text.
 
 use annals_events::names::VersionRef;
+use annals_projections::deployments::{Filter, STATES};
 use annals_projections::timeline::Order;
 use annals_projections::{AsOf, Listing, Page, Views};
 use serde::Serialize;
@@ -26,11 +27,24 @@ async fn pages<T: Serialize>(limit: u32, ask: impl AsyncFn(Page) -> Listing<T>) 
     }
 }
 
+/// Targets by each thing that they may be asked by.
+fn filters() -> Vec<Filter> {
+    let of = |workspace: &str| Filter { workspace: Some(workspace.into()), ..Filter::default() };
+    let mut all = vec![Filter::default(), Filter { channel: Some("production".into()), ..Filter::default() }];
+    all.extend(WORKSPACES.map(of));
+    all.extend(STATES.map(|state| Filter { state: Some(state.into()), ..of("default") }));
+    all.push(Filter { target: Some("*/s*".into()), ..of("default") });
+    all
+}
+
 /// All answers about these models, as text. `limit` is the size of a page.
 pub async fn answers(views: &Views, keys: &[&str], as_of: &AsOf, limit: u32) -> String {
     let mut all = Vec::new();
     for workspace in WORKSPACES {
         all.push(pages(limit, async |page| views.models(workspace, as_of, &page).await.unwrap()).await);
+    }
+    for filter in filters() {
+        all.push(pages(limit, async |page| views.targets(&filter, as_of, &page).await.unwrap()).await);
     }
     for channel in CHANNELS {
         for workspace in [None, Some("default"), Some("other")] {

@@ -183,6 +183,7 @@ async fn a_difference_is_found_and_named(base: Base) {
             "timeline",
             "DELETE FROM timeline WHERE key = 'default/iris' AND seq = (SELECT max(seq) FROM timeline WHERE key = 'default/iris')",
         ),
+        ("deployments", "UPDATE deployments SET state = 'in-sync' WHERE key = 'default/tulip' AND until IS NULL"),
         ("lineage", "INSERT INTO lineage_edges SELECT * FROM lineage_edges LIMIT 1"),
     ] {
         live(&views, name, &journal.entries, 100).await;

@@ -6,7 +6,7 @@ use annals_projections::{AsOf, NAMES, Page};
 
 use crate::answers::answers;
 use crate::home::{Base, on_both};
-use crate::journal::{MINUTE, PARTITIONS, START, apply_all, iris, value};
+use crate::journal::{MINUTE, PARTITIONS, START, apply_all, iris, tulip, value};
 
 on_both! {
     the_state_at_each_position_is_that_of_a_view_which_stopped_there
@@ -14,10 +14,11 @@ on_both! {
     what_was_in_production_on_a_date_is_one_question
 }
 
-const KEYS: [&str; 3] = ["default/iris", "default/tulip", "other/iris"];
+const KEYS: [&str; 4] = ["default/iris", "default/tulip", "other/iris", "default/_system"];
 
 async fn the_state_at_each_position_is_that_of_a_view_which_stopped_there(base: Base) {
-    let (dir, full_dir, journal) = (base.home().await, base.home().await, iris());
+    let (dir, full_dir, mut journal) = (base.home().await, base.home().await, iris());
+    tulip(&mut journal);
     let (views, full) = (dir.open().await, full_dir.open().await);
     apply_all(&full, &journal.entries).await;
     let mut points = vec![(AsOf::At(Vec::new()), answers(&views, &KEYS, &AsOf::Now, 100).await)];
@@ -78,5 +79,5 @@ async fn what_was_in_production_on_a_date_is_one_question(base: Base) {
     assert_eq!(production("2027-01-01T00:00:00+02:00").await, [iris(2), ("other".into(), "iris".into(), 1.into())]);
     let here = views.channel_across_models(Some("other"), "production", &AsOf::Now, &Page::default()).await.unwrap();
     assert_eq!(here.items.len(), 1);
-    assert_eq!(NAMES.len(), 3, "a new view needs its questions here");
+    assert_eq!(NAMES.len(), 4, "a new view needs its questions here");
 }

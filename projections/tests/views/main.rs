@@ -11,3 +11,4 @@ mod journal;
 mod opening;
 mod paging;
 mod shared;
+mod targets;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use annals_events::names::Key;
+use annals_events::names::{Key, SYSTEM};
 use annals_projections::{AsOf, Doc, Error, Listing, Page, Views, page, registry, timeline};
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -163,6 +163,15 @@ impl Ask {
     pub fn key(&self, model: &str) -> Result<Key, Problem> {
         Key::new(&self.workspace, model)
             .map_err(|e| Problem::bad_request("bad-name", e, "correct the name; `?workspace=` names the workspace"))
+    }
+
+    /// As [`Ask::key`], or the key of what is about the workspace and no model of it.
+    ///
+    /// # Errors
+    /// 400 if it cannot be a name.
+    pub fn key_of_timeline(&self, model: &str) -> Result<Key, Problem> {
+        let system = (model == SYSTEM).then(|| Key::system(&self.workspace).ok()).flatten();
+        system.map_or_else(|| self.key(model), Ok)
     }
 
     /// 404, with the time if one was asked for.

@@ -22,7 +22,7 @@ fn order(asked: Option<&str>) -> Result<Order, Problem> {
 /// A model's events as an auditor reads them, one line each.
 #[utoipa::path(
     get, path = "/v1/models/{model}/timeline", tag = "models",
-    params(("model" = String, Path, description = "the model's name"), Lines,
+    params(("model" = String, Path, description = "the model's name, or `_system`: what is about the workspace and no model of it"), Lines,
         ("Annals-Min-Position" = Option<String>, Header, description = "wait, up to 5 s, until the view has these positions")),
     responses(
         (status = 200, description = "the lines", body = Listed, headers(("Annals-Position" = String, description = "the positions that the answer is about"))),
@@ -34,7 +34,7 @@ fn order(asked: Option<&str>) -> Result<Order, Problem> {
 pub async fn timeline_of(State(app): State<App>, headers: HeaderMap, Path(model): Path<String>, Query(asked): Query<Lines>) -> Answer {
     let (order, page) = (order(asked.order.as_deref())?, page_of(asked.limit, asked.after)?);
     let ask = Ask::new(&app, &headers, timeline::NAME, asked.workspace, asked.as_of).await?;
-    let key = ask.key(&model)?;
+    let key = ask.key_of_timeline(&model)?;
     let lines = ask.views().timeline_of(key.as_str(), order, &ask.at, &page).await.map_err(problem)?;
     if lines.items.is_empty() && page.after.is_none() {
         return Err(ask.no_model(&key));

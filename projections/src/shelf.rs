@@ -4,13 +4,27 @@ use std::collections::BTreeMap;
 
 use annals_events::record::Corrupt;
 
-use super::documents::Entity;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
 use crate::position::Event;
 use crate::table::{Cell, Changes, OpenRow};
 
+/// A document that has a row of its own.
+pub trait Entity: Serialize + DeserializeOwned {
+    /// Index of its table.
+    const TABLE: usize;
+
+    /// What tells it apart within its model.
+    fn identity(&self) -> Cell;
+
+    /// The typed columns between the identity and the document.
+    fn columns(&self, row: &mut Vec<Cell>);
+}
+
 /// The open documents of one kind and one model.
 #[derive(Debug)]
-pub(super) struct Shelf<D>(BTreeMap<Cell, Slot<D>>);
+pub(crate) struct Shelf<D>(BTreeMap<Cell, Slot<D>>);
 
 #[derive(Debug)]
 struct Slot<D> {
@@ -27,25 +41,25 @@ impl<D> Default for Shelf<D> {
 }
 
 impl<D: Entity> Shelf<D> {
-    pub(super) fn load(&mut self, row: &OpenRow) -> Result<(), Corrupt> {
+    pub(crate) fn load(&mut self, row: &OpenRow) -> Result<(), Corrupt> {
         let doc: D =
             serde_json::from_str(&row.doc).map_err(|e| Corrupt(format!("a document of `{}` in the view is not readable: {e}", row.key)))?;
         self.0.insert(doc.identity(), Slot { doc, since: row.since, stored: true });
         Ok(())
     }
 
-    pub(super) fn get(&self, identity: &Cell) -> Option<&D> {
+    pub(crate) fn get(&self, identity: &Cell) -> Option<&D> {
         self.0.get(identity).map(|slot| &slot.doc)
     }
 
     /// A new document, in place of the one that has its identity.
-    pub(super) fn put(&mut self, at: &Event<'_>, doc: D, changes: &mut Changes) {
+    pub(crate) fn put(&mut self, at: &Event<'_>, doc: D, changes: &mut Changes) {
         self.take(at, &doc.identity(), changes);
         self.0.insert(doc.identity(), Slot { doc, since: at.view.seq, stored: false });
     }
 
     /// Changes a document, if it is there.
-    pub(super) fn change(&mut self, at: &Event<'_>, identity: &Cell, changes: &mut Changes, change: impl FnOnce(&mut D)) {
+    pub(crate) fn change(&mut self, at: &Event<'_>, identity: &Cell, changes: &mut Changes, change: impl FnOnce(&mut D)) {
         let Some(slot) = self.0.get_mut(identity) else { return };
         slot.end(at, changes);
         slot.since = at.view.seq;
@@ -54,14 +68,14 @@ impl<D: Entity> Shelf<D> {
     }
 
     /// Removes a document, if it is there.
-    pub(super) fn take(&mut self, at: &Event<'_>, identity: &Cell, changes: &mut Changes) {
+    pub(crate) fn take(&mut self, at: &Event<'_>, identity: &Cell, changes: &mut Changes) {
         if let Some(slot) = self.0.remove(identity) {
             slot.end(at, changes);
         }
     }
 
     /// Hands out the open rows that the store does not have.
-    pub(super) fn settle(self, partition: u32, key: &str, changes: &mut Changes) {
+    pub(crate) fn settle(self, partition: u32, key: &str, changes: &mut Changes) {
         for slot in self.0.into_values().filter(|slot| !slot.stored) {
             slot.row(partition, key, None, changes);
         }
