@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::kind::Kind;
 use crate::record::Corrupt;
-use crate::{control, deploy, design, maintain, monitor, train};
+use crate::{control, deploy, design, govern, maintain, monitor, train};
 
 /// What the engine decided of a proposal; its JSON is the `decided` half of the event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -25,11 +25,15 @@ pub enum Decided {
     DeploymentSucceeded(deploy::DeploymentSucceeded),
     DeploymentFailed(deploy::DeploymentEnded),
     DeploymentRemoved(deploy::DeploymentEnded),
+    DeploymentRolledBack(deploy::DeploymentRolledBack),
+    DeploymentObserved(deploy::DeploymentObserved),
     ModelMeasured(monitor::Measured),
     DriftDetected(monitor::DriftDetected),
     DriftResolved(monitor::DriftResolved),
     RetrainRequested(maintain::RetrainRequested),
     VersionRetired(maintain::Retired),
+    TriggerChanged(govern::TriggerChanged),
+    SubscriptionChanged(govern::SubscriptionChanged),
     ProposalRefused(design::Refused),
     JournalOpened(design::Opened),
     JournalContinued(control::Continued),
@@ -62,11 +66,15 @@ impl Decided {
             Kind::DeploymentSucceeded => read(json, Self::DeploymentSucceeded),
             Kind::DeploymentFailed => read(json, Self::DeploymentFailed),
             Kind::DeploymentRemoved => read(json, Self::DeploymentRemoved),
+            Kind::DeploymentRolledBack => read(json, Self::DeploymentRolledBack),
+            Kind::DeploymentObserved => read(json, Self::DeploymentObserved),
             Kind::ModelMeasured => read(json, Self::ModelMeasured),
             Kind::DriftDetected => read(json, Self::DriftDetected),
             Kind::DriftResolved => read(json, Self::DriftResolved),
             Kind::RetrainRequested => read(json, Self::RetrainRequested),
             Kind::VersionRetired => read(json, Self::VersionRetired),
+            Kind::TriggerChanged => read(json, Self::TriggerChanged),
+            Kind::SubscriptionChanged => read(json, Self::SubscriptionChanged),
             Kind::ProposalRefused => read(json, Self::ProposalRefused),
             Kind::JournalOpened => read(json, Self::JournalOpened),
             Kind::JournalContinued => read(json, Self::JournalContinued),
@@ -101,6 +109,8 @@ impl Decided {
             Self::DeploymentRequested(d) => Some(d.version),
             Self::DeploymentSucceeded(d) => Some(d.version),
             Self::DeploymentFailed(d) | Self::DeploymentRemoved(d) => Some(d.version),
+            Self::DeploymentRolledBack(d) => Some(d.version),
+            Self::DeploymentObserved(d) => d.version,
             Self::ModelMeasured(d) => d.version,
             Self::DriftDetected(d) => d.version,
             Self::DriftResolved(d) => d.version,
@@ -108,6 +118,8 @@ impl Decided {
             Self::ModelCreated(_)
             | Self::RunTrained(_)
             | Self::RetrainRequested(_)
+            | Self::TriggerChanged(_)
+            | Self::SubscriptionChanged(_)
             | Self::ProposalRefused(_)
             | Self::JournalOpened(_)
             | Self::JournalContinued(_)

@@ -1,8 +1,15 @@
 //! Deploy: approvals, channels and aliases, and what runs where.
 
+mod rollout;
+
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Approval, Ask, CHANNELS, Deployment, DeploymentState, Model, bad_name, point};
+pub use self::rollout::{DeploymentEnded, DeploymentObserved, DeploymentRequested, DeploymentRolledBack, DeploymentSucceeded};
+pub(crate) use self::rollout::{
+    deployed, deployment_failed, deployment_removed, evolve_deployed, evolve_deployment, evolve_deployment_requested, evolve_rolled_back,
+    find_deployment, observed, request_deployment, rolled_back,
+};
+use crate::model::{Approval, Ask, CHANNELS, Model, bad_name, point};
 use crate::names;
 use crate::verdict::{Code, Refusal};
 
@@ -103,41 +110,6 @@ pub struct AliasRemoved {
     pub from: u64,
 }
 
-/// `decided` of `deployment.requested`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DeploymentRequested {
-    /// The deployment's id.
-    pub deployment: String,
-    /// The version.
-    pub version: u64,
-    /// Its digest: what must run.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub digest: Option<String>,
-    /// `platform/cluster/namespace/name`.
-    pub target: String,
-}
-
-/// `decided` of `deployment.succeeded`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DeploymentSucceeded {
-    /// The deployment's id.
-    pub deployment: String,
-    /// The version.
-    pub version: u64,
-    /// The deployment that had the target before.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub replaces: Option<String>,
-}
-
-/// `decided` of `deployment.failed` and `deployment.removed`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DeploymentEnded {
-    /// The deployment's id.
-    pub deployment: String,
-    /// The version.
-    pub version: u64,
-}
-
 #[derive(Deserialize)]
 struct ApprovalRequestData {
     approval: String,
@@ -172,29 +144,6 @@ struct ChannelData {
 #[derive(Deserialize)]
 struct AliasData {
     alias: String,
-}
-
-#[derive(Deserialize)]
-struct DeploymentData {
-    deployment: String,
-}
-
-#[derive(Deserialize)]
-struct DeploymentRequestData {
-    deployment: String,
-    target: Target,
-    #[serde(default)]
-    channel: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Target {
-    platform: String,
-    #[serde(default)]
-    cluster: String,
-    #[serde(default)]
-    namespace: String,
-    name: String,
 }
 
 fn digest_of(model: &Model, version: u64) -> Option<String> {
@@ -354,89 +303,6 @@ pub(crate) fn remove_alias(ask: &Ask<'_>) -> Result<AliasRemoved, Refusal> {
     };
     ask.same_version(model, from)?;
     Ok(AliasRemoved { alias, from })
-}
-
-pub(crate) fn find_deployment<'a>(model: &'a Model, id: &str) -> Result<&'a Deployment, Refusal> {
-    model.deployments.iter().find(|d| *d.id == *id).ok_or_else(|| {
-        Refusal::new(Code::IllegalTransition, format!("no deployment `{id}` was requested"), "send deployment.requested first")
-            .on(model.summary())
-    })
-}
-
-pub(crate) fn request_deployment(ask: &Ask<'_>) -> Result<DeploymentRequested, Refusal> {
-    let (model, version) = ask.version()?;
-    let data: DeploymentRequestData = ask.data()?;
-    ask.identifier("deployment", &data.deployment)?;
-    if model.deployments.iter().any(|d| *d.id == *data.deployment) {
-        let message = format!("the deployment `{}` was requested before", data.deployment);
-        return Err(Refusal::new(Code::NoChange, message, "give a new deployment an id of its own").on(model.summary()));
-    }
-    if let Some(channel) = &data.channel {
-        check_channel(channel)?;
-        if model.channel(channel) != Some(version) {
-            let message = format!("the target serves the channel `{channel}`, which does not hold version {version}");
-            return Err(Refusal::new(Code::IllegalTransition, message, "promote the version to that channel first, or name no channel")
-                .on(model.summary()));
-        }
-    }
-    let Target { platform, cluster, namespace, name } = data.target;
-    let target = format!("{platform}/{cluster}/{namespace}/{name}");
-    Ok(DeploymentRequested { deployment: data.deployment, version, digest: digest_of(model, version), target })
-}
-
-pub(crate) fn evolve_deployment_requested(model: &mut Model, d: &DeploymentRequested) {
-    model.deployments.push(Deployment {
-        id: d.deployment.as_str().into(),
-        version: d.version,
-        target: d.target.as_str().into(),
-        state: DeploymentState::Requested,
-    });
-}
-
-/// The deployment that the data names, if it is in one of these states.
-fn deployment_in<'a>(ask: &Ask<'a>, states: &[DeploymentState]) -> Result<(&'a Model, &'a Deployment), Refusal> {
-    let model = ask.model()?;
-    let data: DeploymentData = ask.data()?;
-    let deployment = find_deployment(model, &data.deployment)?;
-    ask.same_version(model, deployment.version)?;
-    if states.contains(&deployment.state) {
-        return Ok((model, deployment));
-    }
-    let message = format!("the deployment `{}` is {:?}", deployment.id, deployment.state).to_lowercase();
-    Err(Refusal::new(Code::IllegalTransition, message, "request a new deployment").on(model.summary()))
-}
-
-pub(crate) fn deployed(ask: &Ask<'_>) -> Result<DeploymentSucceeded, Refusal> {
-    let (model, deployment) = deployment_in(ask, &[DeploymentState::Requested])?;
-    let replaced = model.deployments.iter().find(|d| d.target == deployment.target && d.state == DeploymentState::Active);
-    Ok(DeploymentSucceeded {
-        deployment: deployment.id.to_string(),
-        version: deployment.version,
-        replaces: replaced.map(|d| d.id.to_string()),
-    })
-}
-
-pub(crate) fn evolve_deployed(model: &mut Model, d: &DeploymentSucceeded) {
-    if let Some(replaced) = &d.replaces {
-        evolve_deployment(model, replaced, DeploymentState::Superseded);
-    }
-    evolve_deployment(model, &d.deployment, DeploymentState::Active);
-}
-
-pub(crate) fn deployment_failed(ask: &Ask<'_>) -> Result<DeploymentEnded, Refusal> {
-    let (_, deployment) = deployment_in(ask, &[DeploymentState::Requested])?;
-    Ok(DeploymentEnded { deployment: deployment.id.to_string(), version: deployment.version })
-}
-
-pub(crate) fn deployment_removed(ask: &Ask<'_>) -> Result<DeploymentEnded, Refusal> {
-    let (_, deployment) = deployment_in(ask, &[DeploymentState::Requested, DeploymentState::Active])?;
-    Ok(DeploymentEnded { deployment: deployment.id.to_string(), version: deployment.version })
-}
-
-pub(crate) fn evolve_deployment(model: &mut Model, id: &str, state: DeploymentState) {
-    if let Some(deployment) = model.deployments.iter_mut().find(|d| *d.id == *id) {
-        deployment.state = state;
-    }
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use crate::golden;
 use crate::ledger::Ledger;
 use crate::proposal::Proposal;
 use crate::record::Record;
-use crate::stage::{Stage, iris, promoted, registered};
+use crate::stage::{Stage, Step, promoted, registered};
 use crate::submission::Submission;
 
 /// How many cases a short run has, and how many a long one runs between two looks at the clock.
@@ -155,7 +155,7 @@ fn fuzzed_frames_do_not_panic_and_decode_to_one_form_only() {
 #[test]
 fn fuzzed_submissions_in_binary_mode_do_not_panic_and_stay_what_they_are() {
     let stage = Stage::given(&[registered('a')]);
-    let samples: Vec<_> = golden::samples().into_iter().map(|(short, version, data)| iris(short, version, data).submission(1)).collect();
+    let samples: Vec<_> = golden::samples().iter().map(|(_, step)| step.submission(1)).collect();
     let strategy = (prop::sample::select(samples), any::<prop::sample::Index>(), changes(), changes());
     run(&strategy, |(mut submission, at, header, value)| {
         let at = at.index(submission.headers.len());
@@ -168,8 +168,8 @@ fn fuzzed_submissions_in_binary_mode_do_not_panic_and_stay_what_they_are() {
 #[test]
 fn fuzzed_submissions_in_structured_mode_do_not_panic_and_stay_what_they_are() {
     let stage = Stage::given(&[registered('a')]);
-    let read = |(short, version, data)| structured(&Proposal::read(&iris(short, version, data).submission(1)).unwrap());
-    let samples: Vec<_> = golden::samples().into_iter().map(read).collect();
+    let read = |(_, step): &(_, Step)| structured(&Proposal::read(&step.submission(1)).unwrap());
+    let samples: Vec<_> = golden::samples().iter().map(read).collect();
     assert!(samples.iter().all(|s| Proposal::read(s).is_ok()), "else only refusals are fuzzed");
     run(&(prop::sample::select(samples), changes()), |(mut submission, changes)| {
         submission.value = mutate(&submission.value, &changes);

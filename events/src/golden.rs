@@ -6,16 +6,17 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::kind::Kind;
 use crate::ledger::Ledger;
 use crate::record::{MAGIC, Record, join_value};
 use crate::rule::Judged;
 use crate::schema::{self, Half};
+use crate::stage::{IRIS, Step, iris};
 
-/// A kind's short name, the version that the subject names, and data as a producer would send it.
-pub(crate) fn samples() -> Vec<(&'static str, &'static str, Value)> {
+/// What a producer would have sent for each golden record; `deployment.observed` also of a model.
+pub(crate) fn samples() -> Vec<(Kind, Step)> {
     files()
         .into_iter()
         .filter(|(_, file)| !file.headers["ce_source"].starts_with("/annals"))
@@ -23,7 +24,12 @@ pub(crate) fn samples() -> Vec<(&'static str, &'static str, Value)> {
             let record = record(&file);
             let version = if record.view().unwrap().version().is_some() { "1" } else { "" };
             let data = serde_json::from_str(record.view().unwrap().data).unwrap();
-            (kind.short(), if kind == Kind::VersionRegistered { "" } else { version }, data)
+            let step = iris(kind.short(), if kind == Kind::VersionRegistered { "" } else { version }, data);
+            (kind, step.of(&file.key))
+        })
+        .flat_map(|(kind, step)| {
+            let of_a_model = (kind == Kind::DeploymentObserved).then(|| (kind, step.clone().of(IRIS)));
+            [(kind, step)].into_iter().chain(of_a_model)
         })
         .collect()
 }
@@ -76,11 +82,15 @@ golden! {
     DeploymentSucceeded "deployment.succeeded",
     DeploymentFailed "deployment.failed",
     DeploymentRemoved "deployment.removed",
+    DeploymentRolledBack "deployment.rolled_back",
+    DeploymentObserved "deployment.observed",
     ModelMeasured "model.measured",
     DriftDetected "drift.detected",
     DriftResolved "drift.resolved",
     RetrainRequested "retrain.requested",
     VersionRetired "version.retired",
+    TriggerChanged "trigger.changed",
+    SubscriptionChanged "subscription.changed",
     ProposalRefused "proposal.refused",
     JournalOpened "journal.opened",
     JournalContinued "journal.continued",

@@ -61,6 +61,10 @@ pub enum About {
     Version,
     /// A version, if the producer wants to name it.
     Either,
+    /// Nothing, and it is about no model: the subject is `workspace/_system`.
+    Workspace,
+    /// A model, with a version if the producer wants to name it, or no model: `workspace/_system`.
+    Target,
     /// Only the engine writes it.
     Engine,
 }
@@ -94,6 +98,10 @@ kinds! {
     DeploymentFailed "deployment.failed" "deployment-failed" Either,
     /// It no longer runs there.
     DeploymentRemoved "deployment.removed" "deployment-removed" Either,
+    /// It was taken back, and what ran before runs again.
+    DeploymentRolledBack "deployment.rolled_back" "rolled-back" Either,
+    /// Something was found on a target that nobody asked for here.
+    DeploymentObserved "deployment.observed" "observed" Target,
     /// A metric of a model in use.
     ModelMeasured "model.measured" "measured" Either,
     /// A model in use no longer fits its data.
@@ -104,6 +112,10 @@ kinds! {
     RetrainRequested "retrain.requested" "retrain-requested" Model,
     /// A version is no longer to be used.
     VersionRetired "version.retired" "retired" Version,
+    /// A rule that acts was set, paused, resumed or removed.
+    TriggerChanged "trigger.changed" "trigger-changed" Workspace,
+    /// A party that listens was set, paused, resumed or removed.
+    SubscriptionChanged "subscription.changed" "subscription-changed" Workspace,
     /// A proposal that mattered was refused.
     ProposalRefused "proposal.refused" "refused" Engine,
     /// A partition of the journal begins.

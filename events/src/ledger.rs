@@ -224,7 +224,10 @@ impl Ledger {
 fn new_key(view: &View<'_>) -> Result<Option<Key>, Corrupt> {
     match view.kind.about() {
         About::Engine => Ok(None),
-        _ => Key::parse(view.key).map(Some).map_err(|e| Corrupt(e.to_string())),
+        _ => {
+            let (workspace, model) = view.key.split_once('/').unwrap_or((view.key, ""));
+            Key::of(view.kind, workspace, model).map(Some).map_err(|e| Corrupt(e.to_string()))
+        }
     }
 }
 

@@ -12,6 +12,7 @@ pub mod control;
 pub mod decided;
 pub mod deploy;
 pub mod design;
+pub mod govern;
 pub mod kind;
 pub mod ledger;
 pub mod maintain;

@@ -14,7 +14,7 @@ use crate::proposal::Proposal;
 use crate::time::Timestamp;
 use crate::verdict::{Code, Refusal};
 use crate::window::Seen;
-use crate::{deploy, design, maintain, monitor, train};
+use crate::{deploy, design, govern, maintain, monitor, train};
 
 /// The channels, in their order.
 pub const CHANNELS: [&str; 3] = ["dev", "staging", "production"];
@@ -44,6 +44,8 @@ pub struct Model {
     pub retrains: Vec<Box<str>>,
     /// The last accepted proposals: the second half of the idempotency window.
     pub recent: Vec<Seen>,
+    /// What is standing in a workspace; only `workspace/_system` has any, and every model pays for the place.
+    pub standing: Option<Box<Standing>>,
 }
 
 /// A registered version.
@@ -108,6 +110,23 @@ pub enum DeploymentState {
     Superseded,
     /// Taken away.
     Removed,
+    /// Taken back in favour of what ran before.
+    RolledBack,
+}
+
+impl DeploymentState {
+    /// The word for it, as in JSON.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Requested => "requested",
+            Self::Active => "active",
+            Self::Failed => "failed",
+            Self::Superseded => "superseded",
+            Self::Removed => "removed",
+            Self::RolledBack => "rolled_back",
+        }
+    }
 }
 
 /// A version on a target.
@@ -121,6 +140,8 @@ pub struct Deployment {
     pub target: Box<str>,
     /// Where it is in its life.
     pub state: DeploymentState,
+    /// The deployment that it took the target from: what a rollback restores.
+    pub replaces: Option<Box<str>>,
 }
 
 /// A drift that was seen.
@@ -132,6 +153,52 @@ pub struct Drift {
     pub version: Option<u64>,
     /// Whether it is over.
     pub resolved: bool,
+}
+
+/// The rules of a workspace, also the removed ones: their revisions go on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// What acts.
+    pub triggers: Vec<Rule>,
+    /// Who listens.
+    pub subscriptions: Vec<Rule>,
+}
+
+/// A trigger or a subscription, as far as the next decision on it needs to know it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rule {
+    /// Its name, unique in the workspace among its like.
+    pub name: Box<str>,
+    /// Counts its changes, from 1.
+    pub revision: u64,
+    /// Whether it is in force.
+    pub state: RuleState,
+    /// SHA-256 of what it says.
+    pub digest: Box<str>,
+}
+
+/// Whether a trigger or a subscription is in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RuleState {
+    /// It is.
+    Active,
+    /// Not now; what happens meanwhile waits.
+    Paused,
+    /// No more.
+    Removed,
+}
+
+impl RuleState {
+    /// The word for it, as in JSON.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Paused => "paused",
+            Self::Removed => "removed",
+        }
+    }
 }
 
 /// A question to `decide`: the proposal, the model as it is, and the moment of the question.
@@ -264,11 +331,15 @@ pub fn decide(ask: &Ask<'_>) -> Result<Decided, Refusal> {
         Kind::DeploymentSucceeded => deploy::deployed(ask).map(Decided::DeploymentSucceeded),
         Kind::DeploymentFailed => deploy::deployment_failed(ask).map(Decided::DeploymentFailed),
         Kind::DeploymentRemoved => deploy::deployment_removed(ask).map(Decided::DeploymentRemoved),
+        Kind::DeploymentRolledBack => deploy::rolled_back(ask).map(Decided::DeploymentRolledBack),
+        Kind::DeploymentObserved => deploy::observed(ask).map(Decided::DeploymentObserved),
         Kind::ModelMeasured => monitor::measured(ask).map(Decided::ModelMeasured),
         Kind::DriftDetected => monitor::drifted(ask).map(Decided::DriftDetected),
         Kind::DriftResolved => monitor::drift_resolved(ask).map(Decided::DriftResolved),
         Kind::RetrainRequested => maintain::request_retrain(ask).map(Decided::RetrainRequested),
         Kind::VersionRetired => maintain::retire(ask).map(Decided::VersionRetired),
+        Kind::TriggerChanged => govern::change_trigger(ask).map(Decided::TriggerChanged),
+        Kind::SubscriptionChanged => govern::change_subscription(ask).map(Decided::SubscriptionChanged),
         Kind::ProposalRefused
         | Kind::JournalOpened
         | Kind::JournalContinued
@@ -290,7 +361,7 @@ impl Model {
     /// Takes a decision into the state. Cannot fail: what was accepted is true.
     pub fn evolve(&mut self, decided: &Decided, actor: &str) {
         match decided {
-            Decided::ModelCreated(_) | Decided::VersionEvaluated(_) | Decided::ModelMeasured(_) => {}
+            Decided::ModelCreated(_) | Decided::VersionEvaluated(_) | Decided::ModelMeasured(_) | Decided::DeploymentObserved(_) => {}
             Decided::RunTrained(d) => train::evolve_trained(self, d),
             Decided::VersionRegistered(d) => train::evolve_registered(self, d, actor),
             Decided::ApprovalRequested(d) => deploy::evolve_approval_requested(self, d),
@@ -303,10 +374,13 @@ impl Model {
             Decided::DeploymentSucceeded(d) => deploy::evolve_deployed(self, d),
             Decided::DeploymentFailed(d) => deploy::evolve_deployment(self, &d.deployment, DeploymentState::Failed),
             Decided::DeploymentRemoved(d) => deploy::evolve_deployment(self, &d.deployment, DeploymentState::Removed),
+            Decided::DeploymentRolledBack(d) => deploy::evolve_rolled_back(self, d),
             Decided::DriftDetected(d) => monitor::evolve_drifted(self, d),
             Decided::DriftResolved(d) => monitor::evolve_resolved(self, d),
             Decided::RetrainRequested(d) => push(&mut self.retrains, d.dedup.as_str().into()),
             Decided::VersionRetired(d) => maintain::evolve_retired(self, d),
+            Decided::TriggerChanged(d) => govern::evolve_trigger(self, d),
+            Decided::SubscriptionChanged(d) => govern::evolve_subscription(self, d),
             // a refusal changes nothing, and the others are about no model
             Decided::ProposalRefused(_)
             | Decided::JournalOpened(_)
@@ -345,6 +419,18 @@ impl Model {
     #[must_use]
     pub fn alias(&self, name: &str) -> Option<u64> {
         self.aliases.iter().find(|a| *a.name == *name).map(|a| a.version)
+    }
+
+    /// The triggers of a workspace, also the removed ones.
+    #[must_use]
+    pub fn triggers(&self) -> &[Rule] {
+        self.standing.as_ref().map_or(&[], |standing| &standing.triggers)
+    }
+
+    /// The subscriptions of a workspace, also the removed ones.
+    #[must_use]
+    pub fn subscriptions(&self) -> &[Rule] {
+        self.standing.as_ref().map_or(&[], |standing| &standing.subscriptions)
     }
 
     /// The state as a refusal shows it: small, whatever the model's size.

@@ -4,12 +4,18 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::kind::{About, Kind};
+
 /// Longest workspace, model, channel or alias name, in bytes.
 pub const NAME_BYTES_MAX: usize = 255;
 
+/// Stands for the model in the key of what is about a workspace and no model of it.
+pub const SYSTEM: &str = "_system";
+
 /// The key of everything that belongs to one model: `workspace/model`, the unit of order.
 ///
-/// Ordered and hashed by its text. `_control/<partition>` is the key of the engine's own records.
+/// Ordered and hashed by its text. `_control/<partition>` is the key of the engine's own records, and
+/// `workspace/_system` that of what is about a workspace and no model of it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Key(Box<str>);
@@ -36,6 +42,27 @@ impl Key {
         Ok(Self(format!("{workspace}/{model}").into()))
     }
 
+    /// The key of what is about a workspace and no model of it.
+    ///
+    /// # Errors
+    /// As [`Key::parse`].
+    pub fn system(workspace: &str) -> Result<Self, BadName> {
+        name("workspace", workspace)?;
+        Ok(Self(format!("{workspace}/{SYSTEM}").into()))
+    }
+
+    /// The key of an event of this kind: only what may be about no model may have `_system` for one.
+    ///
+    /// # Errors
+    /// As [`Key::parse`].
+    pub fn of(kind: Kind, workspace: &str, model: &str) -> Result<Self, BadName> {
+        match (kind.about(), model) {
+            (About::Workspace | About::Target, SYSTEM) => Self::system(workspace),
+            (About::Workspace, _) => Err(BadName::new("model", model, "must be `_system` here, for this is about the workspace")),
+            _ => Self::new(workspace, model),
+        }
+    }
+
     /// The key of the engine's own records in a partition; it is exempt from [`partition_of`].
     #[must_use]
     pub fn control(partition: u32) -> Self {
@@ -46,6 +73,12 @@ impl Key {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Whether it is about a workspace and no model of it.
+    #[must_use]
+    pub fn is_system(&self) -> bool {
+        is_system(&self.0)
     }
 
     /// The workspace: the part before the slash.
@@ -71,6 +104,12 @@ impl std::borrow::Borrow<str> for Key {
     fn borrow(&self) -> &str {
         &self.0
     }
+}
+
+/// Whether a key is about a workspace and no model of it: `workspace/_system`.
+#[must_use]
+pub fn is_system(key: &str) -> bool {
+    key.split_once('/').is_some_and(|(_, model)| model == SYSTEM)
 }
 
 /// How a proposal names a version: `3`, a label such as `1.0`, or the run it came from (`run:abc`).
@@ -229,6 +268,20 @@ mod tests {
         for bad in ["iris", "/iris", "default/", "a/b/c", "default/a:b", "default/_x", "de\0fault/x", "default/ x", "a/.."] {
             assert!(Key::parse(bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn only_what_may_be_about_no_model_has_the_systems_key() {
+        for kind in Kind::ALL {
+            let of_system = Key::of(*kind, "default", SYSTEM).map(|key| key.to_string());
+            assert_eq!(of_system.is_ok(), matches!(kind.about(), About::Workspace | About::Target), "{kind}");
+            assert!(of_system.is_err() || of_system == Ok("default/_system".into()));
+            assert_eq!(Key::of(*kind, "default", "iris").is_ok(), kind.about() != About::Workspace, "{kind}");
+            for (workspace, model) in [("default", "_other"), ("_default", "iris"), ("_default", SYSTEM), ("", SYSTEM)] {
+                assert!(Key::of(*kind, workspace, model).is_err(), "{kind} {workspace}/{model}");
+            }
+        }
+        assert!(Key::parse("default/_system").is_err() && is_system("default/_system") && !is_system("_control/0"));
     }
 
     #[test]

@@ -285,9 +285,14 @@ fn read_kind(name: &str) -> Result<Kind, Refusal> {
 }
 
 fn read_subject(subject: &str, kind: Kind) -> Result<(Key, Option<VersionRef>), Refusal> {
-    let bad = |e: names::BadName| malformed(format!("the subject is wrong: {e}"), "send `workspace/model` or `workspace/model/version`");
+    let form = match kind.about() {
+        About::Workspace => "send `workspace/_system`",
+        About::Target => "send `workspace/model`, `workspace/model/version`, or `workspace/_system` if no model is deployed there",
+        About::Model | About::Version | About::Either | About::Engine => "send `workspace/model` or `workspace/model/version`",
+    };
+    let bad = |e: names::BadName| malformed(format!("the subject is wrong: {e}"), form);
     let mut parts = subject.splitn(3, '/');
-    let key = Key::new(parts.next().unwrap_or_default(), parts.next().unwrap_or_default()).map_err(bad)?;
+    let key = Key::of(kind, parts.next().unwrap_or_default(), parts.next().unwrap_or_default()).map_err(bad)?;
     let version = parts.next().map(VersionRef::parse).transpose().map_err(bad)?;
     match (kind.about(), &version) {
         (About::Version, None) => {
@@ -295,6 +300,9 @@ fn read_subject(subject: &str, kind: Kind) -> Result<(Key, Option<VersionRef>), 
         }
         (About::Model, Some(_)) => {
             Err(malformed(format!("{kind} is about a model, and the subject `{subject}` names a version"), "send `workspace/model`"))
+        }
+        (_, Some(_)) if key.is_system() => {
+            Err(malformed(format!("the subject `{subject}` names a version, and `{key}` is no model"), "send `workspace/_system`"))
         }
         _ => Ok((key, version)),
     }

@@ -39,6 +39,11 @@ pub(crate) fn iris(short: &str, version: &str, data: Value) -> Step {
     Step { kind, key: IRIS.into(), version: version.into(), id: None, more: Vec::new(), data }
 }
 
+/// Proposes something of the workspace and no model of it.
+pub(crate) fn of_system(short: &str, data: Value) -> Step {
+    iris(short, "", data).of("default/_system")
+}
+
 /// A run with an artifact.
 pub(crate) fn trained(run: &str, digit: char) -> Step {
     iris("trained", "", json!({ "run": { "id": run }, "artifact": { "digest": digest(digit) } }))
@@ -71,6 +76,10 @@ impl Step {
     pub(crate) fn of(mut self, key: &str) -> Self {
         self.key = key.into();
         self
+    }
+
+    pub(crate) fn key(&self) -> &str {
+        &self.key
     }
 
     /// The message, in binary mode; `nth` makes an id where none was given.

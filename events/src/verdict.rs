@@ -56,6 +56,10 @@ codes! {
     UnknownChannel "unknown-channel",
     /// No such alias.
     UnknownAlias "unknown-alias",
+    /// No such trigger.
+    UnknownTrigger "unknown-trigger",
+    /// No such subscription.
+    UnknownSubscription "unknown-subscription",
     /// The subject and the data do not speak of the same thing.
     SubjectMismatch "subject-mismatch",
     /// The digest is not the version's.

@@ -92,6 +92,10 @@ impl Fold for Statements {
             }
             Decided::DeploymentFailed(d) => says.deployment(&d.deployment, "failed"),
             Decided::DeploymentRemoved(d) => says.deployment(&d.deployment, "removed"),
+            Decided::DeploymentRolledBack(d) => {
+                says.deployment(&d.deployment, "rolled_back");
+                d.restored.iter().for_each(|restored| says.deployment(restored, "active"));
+            }
             // where a version stands, how it does and what is asked of it is not where it came from
             Decided::ModelCreated(_)
             | Decided::VersionEvaluated(_)
@@ -101,6 +105,9 @@ impl Fold for Statements {
             | Decided::VersionDemoted(_)
             | Decided::AliasSet(_)
             | Decided::AliasRemoved(_)
+            | Decided::DeploymentObserved(_)
+            | Decided::TriggerChanged(_)
+            | Decided::SubscriptionChanged(_)
             | Decided::ModelMeasured(_)
             | Decided::DriftDetected(_)
             | Decided::DriftResolved(_)

@@ -18,7 +18,7 @@ pub use background::Background;
 
 /// How many snapshots of a partition are kept.
 const KEPT: usize = 2;
-const MAGIC: &[u8] = b"annals.snapshot.v2\n";
+const MAGIC: &[u8] = b"annals.snapshot.v3\n";
 
 /// A ledger, and where in which journal it was taken.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -62,7 +62,7 @@ fn compose(args: &Emit, id: &str, data: &str) -> Result<String, Failure> {
     let kind = Kind::from_any(&args.kind).filter(|kind| kind.about() != About::Engine);
     let kind =
         kind.ok_or_else(|| usage(format!("`{}` is not an event type that can be proposed: `annals schemas` lists them", args.kind)))?;
-    let key = Key::new(&args.workspace.workspace, &args.model).map_err(|e| usage(e.to_string()))?;
+    let key = Key::of(kind, &args.workspace.workspace, &args.model).map_err(|e| usage(e.to_string()))?;
     let version = args.version.as_deref().map(VersionRef::parse).transpose().map_err(|e| usage(e.to_string()))?;
     let raw: &RawValue = serde_json::from_str(data).map_err(|e| usage(format!("the data is not JSON: {e}")))?;
     let mut event = Map::new();

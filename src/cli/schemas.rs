@@ -44,6 +44,8 @@ fn subject(kind: Kind) -> &'static str {
         About::Model => "model",
         About::Version => "version",
         About::Either => "model or version",
+        About::Workspace => "workspace",
+        About::Target => "model, version or workspace",
         About::Engine => "written by the engine",
     }
 }

@@ -111,15 +111,16 @@ fn complete(mut attributes: Attributes, data: String, headers: &HeaderMap) -> Re
     if !attributes.contains_key("source") {
         attributes.insert("source".into(), SOURCE.into());
     }
-    if let Some(kind) = attributes.get("type").and_then(|name| Kind::from_any(name)) {
+    let kind = attributes.get("type").and_then(|name| Kind::from_any(name));
+    if let Some(kind) = kind {
         attributes.insert("type".into(), kind.name().into());
     }
     expectation(&mut attributes, headers)?;
     let key = attributes.get("subject").and_then(|subject| {
         let mut parts = subject.splitn(3, '/');
-        Key::new(parts.next()?, parts.next()?).ok()
+        Key::of(kind?, parts.next()?, parts.next()?).ok()
     });
-    // a subject without a key is wrong, and `from_parts` says so before it looks at the key
+    // without a type or with a subject that is no key it is wrong, and `from_parts` says so before it looks at the key
     Proposal::from_parts(attributes, data, key.as_ref().map(|k| k.as_str().as_bytes()))
 }
 

@@ -118,7 +118,12 @@ pub fn status_of(code: Code) -> StatusCode {
         Code::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Code::UnknownType | Code::SchemaViolation | Code::IdConflict => StatusCode::UNPROCESSABLE_ENTITY,
         Code::StaleExpectation => StatusCode::PRECONDITION_FAILED,
-        Code::UnknownModel | Code::UnknownVersion | Code::UnknownChannel | Code::UnknownAlias => StatusCode::NOT_FOUND,
+        Code::UnknownModel
+        | Code::UnknownVersion
+        | Code::UnknownChannel
+        | Code::UnknownAlias
+        | Code::UnknownTrigger
+        | Code::UnknownSubscription => StatusCode::NOT_FOUND,
         Code::WrongPartition
         | Code::ModelExists
         | Code::LabelTaken

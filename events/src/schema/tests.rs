@@ -66,10 +66,11 @@ fn a_violation_is_named_by_field_and_stays_short_whatever_the_value() {
 
 #[test]
 fn a_reason_is_required_where_something_is_taken_away_or_judged() {
-    use Kind::{AliasRemoved, ApprovalDecided, DeploymentRemoved, VersionDemoted, VersionRetired};
+    use Kind::{AliasRemoved, ApprovalDecided, DeploymentRemoved, DeploymentRolledBack, VersionDemoted, VersionRetired};
     for kind in Kind::ALL {
         let required = parsed(*kind, Half::Data)["required"].as_array().is_some_and(|r| r.contains(&json!("reason")));
-        let wanted = [AliasRemoved, ApprovalDecided, DeploymentRemoved, VersionDemoted, VersionRetired].contains(kind);
+        let taken = [AliasRemoved, ApprovalDecided, DeploymentRemoved, DeploymentRolledBack, VersionDemoted, VersionRetired];
+        let wanted = taken.contains(kind);
         assert_eq!(required, wanted, "{kind}");
     }
 }

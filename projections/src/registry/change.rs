@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use annals_events::deploy::{ApprovalDecided, ApprovalRequested, DeploymentRequested, DeploymentSucceeded, Promoted};
+use annals_events::deploy::{ApprovalDecided, ApprovalRequested, DeploymentRequested, DeploymentRolledBack, DeploymentSucceeded, Promoted};
 use annals_events::model::Decided;
 use annals_events::train::{Evaluated, Registered};
 
@@ -28,14 +28,16 @@ impl Change<'_, '_> {
         }
         match &event.decided {
             // a refusal changes nothing, and the others are about no model
-            Decided::ProposalRefused(_)
+            Decided::TriggerChanged(_)
+            | Decided::SubscriptionChanged(_)
+            | Decided::ProposalRefused(_)
             | Decided::JournalOpened(_)
             | Decided::JournalContinued(_)
             | Decided::PartitionProgressed(_)
             | Decided::PartitionHalted(_)
             | Decided::PartitionResumed(_) => {}
             // these are in the model's sequence, the timeline and the lineage
-            Decided::ModelCreated(_) | Decided::RunTrained(_) | Decided::ModelMeasured(_) => {}
+            Decided::ModelCreated(_) | Decided::RunTrained(_) | Decided::ModelMeasured(_) | Decided::DeploymentObserved(_) => {}
             Decided::VersionRegistered(d) => self.registered(d),
             Decided::VersionEvaluated(d) => self.evaluated(d),
             Decided::ApprovalRequested(d) => self.approval_requested(d),
@@ -48,6 +50,7 @@ impl Change<'_, '_> {
             Decided::DeploymentSucceeded(d) => self.deployed(d),
             Decided::DeploymentFailed(d) => self.deployment_ended(&d.deployment, "failed", None),
             Decided::DeploymentRemoved(d) => self.deployment_ended(&d.deployment, "removed", None),
+            Decided::DeploymentRolledBack(d) => self.rolled_back(d),
             Decided::DriftDetected(d) => self.drifted(&d.drift, d.version),
             Decided::DriftResolved(d) => self.drift_resolved(&d.drift),
             Decided::RetrainRequested(d) => self.retrain_requested(&d.dedup, d.drift.as_deref()),
@@ -332,12 +335,28 @@ impl Change<'_, '_> {
     }
 
     fn deployment_ended(&mut self, id: &str, state: &str, by: Option<&str>) {
-        let (now, error) = (self.now(), self.data.verbatim("error").filter(|_| state == "failed"));
+        let (now, error) = (self.now(), self.data.verbatim("error").filter(|_| ["failed", "rolled_back"].contains(&state)));
         self.deployment(id, |deployment| {
             deployment.state = state.into();
             deployment.ended = Some(now);
             deployment.error = error;
             deployment.replaced_by = by.map(Into::into);
+        });
+    }
+
+    fn rolled_back(&mut self, d: &DeploymentRolledBack) {
+        self.deployment_ended(&d.deployment, "rolled_back", d.restored.as_deref());
+        let Some(restored) = &d.restored else { return };
+        // one that never lost its target is as it was
+        if self.open.deployments.get(&restored.as_str().into()).is_some_and(|deployment| *deployment.state == *"active") {
+            return;
+        }
+        let now = self.now();
+        self.deployment(restored, |deployment| {
+            deployment.state = "active".into();
+            deployment.active = Some(now);
+            deployment.ended = None;
+            deployment.replaced_by = None;
         });
     }
 

@@ -232,13 +232,13 @@ pub struct Deployment {
     /// `platform/cluster/namespace/name`.
     pub target: Text,
     pub channel: Option<Text>,
-    /// `requested`, `active`, `failed`, `superseded` or `removed`.
+    /// `requested`, `active`, `failed`, `superseded`, `removed` or `rolled_back`.
     pub state: Text,
     pub requested: Text,
     pub requested_by: Text,
-    /// When it came up.
+    /// When it came up, the last time.
     pub active: Option<Text>,
-    /// When it failed, was superseded or removed.
+    /// When it failed, was superseded, removed or rolled back.
     pub ended: Option<Text>,
     pub endpoint: Raw,
     #[serde(default, skip_serializing_if = "Option::is_none")]

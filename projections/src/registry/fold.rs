@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
+use annals_events::kind::About;
 use annals_events::model::Decided;
+use annals_events::names::is_system;
 use annals_events::record::Corrupt;
 
 use super::STEPS;
@@ -34,9 +36,14 @@ pub(super) struct Open {
 impl Fold for RegistryFold {
     fn needs(&self, event: &Event<'_>, needs: &mut Needs) {
         let key = event.view.key;
+        if is_system(key) {
+            return;
+        }
         let mut add = |table, identity| needs.add(table, key, identity);
         match &event.decided {
-            Decided::ProposalRefused(_)
+            Decided::TriggerChanged(_)
+            | Decided::SubscriptionChanged(_)
+            | Decided::ProposalRefused(_)
             | Decided::JournalOpened(_)
             | Decided::JournalContinued(_)
             | Decided::PartitionProgressed(_)
@@ -57,6 +64,10 @@ impl Fold for RegistryFold {
                 d.replaces.iter().for_each(|id| add(Deployment::TABLE, id.as_str().into()));
             }
             Decided::DeploymentFailed(d) | Decided::DeploymentRemoved(d) => add(Deployment::TABLE, d.deployment.as_str().into()),
+            Decided::DeploymentRolledBack(d) => {
+                add(Deployment::TABLE, d.deployment.as_str().into());
+                d.restored.iter().for_each(|id| add(Deployment::TABLE, id.as_str().into()));
+            }
             Decided::DriftResolved(d) => add(Drift::TABLE, d.drift.as_str().into()),
             Decided::ModelCreated(_)
             | Decided::RunTrained(_)
@@ -65,6 +76,7 @@ impl Fold for RegistryFold {
             | Decided::ApprovalRequested(_)
             | Decided::ApprovalDecided(_)
             | Decided::DeploymentRequested(_)
+            | Decided::DeploymentObserved(_)
             | Decided::ModelMeasured(_)
             | Decided::DriftDetected(_)
             | Decided::RetrainRequested(_)
@@ -91,10 +103,10 @@ impl Fold for RegistryFold {
     }
 
     fn apply(&mut self, event: &Event<'_>, changes: &mut Changes) {
-        if event.view.kind.about() == annals_events::kind::About::Engine {
+        let view = &event.view;
+        if view.kind.about() == About::Engine || is_system(view.key) {
             return;
         }
-        let view = &event.view;
         let step = [Cell::Int(event.partition.into()), view.key.into(), Cell::count(view.seq), Cell::count(view.modelseq)];
         changes.add(STEPS, step.into_iter().chain([Cell::Int(view.recorded.0)]));
         if !self.models.contains_key(view.key) {

@@ -1,7 +1,7 @@
 //! What an event says, in one line of English.
 
-use annals_events::deploy::Promoted;
-use annals_events::model::Decided;
+use annals_events::deploy::{DeploymentObserved, DeploymentRolledBack, Promoted};
+use annals_events::model::{Decided, RuleState};
 use annals_events::train::Registered;
 
 use crate::payload::Fields;
@@ -43,6 +43,8 @@ pub(super) fn of(event: &Event<'_>, data: &Fields<'_>) -> String {
             format!("deployment {} of version {} failed{error}", d.deployment, d.version)
         }
         Decided::DeploymentRemoved(d) => format!("removed deployment {} of version {}", d.deployment, d.version),
+        Decided::DeploymentRolledBack(d) => rolled_back(d, data),
+        Decided::DeploymentObserved(d) => observed(d, data),
         Decided::ModelMeasured(d) => format!("measured {}{}", measure(data, "value"), of_version(d.version)),
         Decided::DriftDetected(d) => drifted(&d.drift, d.version, data),
         Decided::DriftResolved(d) => format!("drift {}{} is resolved", d.drift, of_version(d.version)),
@@ -51,6 +53,8 @@ pub(super) fn of(event: &Event<'_>, data: &Fields<'_>) -> String {
             format!("requested a retraining{drift} ({})", d.dedup)
         }
         Decided::VersionRetired(d) => format!("retired version {}", d.version),
+        Decided::TriggerChanged(d) => changed("trigger", &d.trigger, d.revision, d.state),
+        Decided::SubscriptionChanged(d) => changed("subscription", &d.subscription, d.revision, d.state),
         Decided::ProposalRefused(d) => {
             let kind = annals_events::kind::Kind::from_name(&d.kind).map_or(d.kind.as_str(), |kind| kind.dotted());
             format!("refused {kind} ({}): {}", d.code.as_str(), d.message)
@@ -88,6 +92,31 @@ fn promoted(d: &Promoted) -> String {
     let displaced = d.from.map(|from| format!(", displacing version {from}")).unwrap_or_default();
     let restored = if d.restored { ", which was retired" } else { "" };
     format!("{verb} version {}{restored} {place} {}{displaced}", d.version, d.channel)
+}
+
+fn rolled_back(d: &DeploymentRolledBack, data: &Fields<'_>) -> String {
+    let error = data.text("error").map(|e| format!(" ({})", quoted(&e))).unwrap_or_default();
+    let now = d.restored.as_ref().map_or_else(|| "nothing is there now".into(), |id| format!("deployment {id} is there now"));
+    format!("rolled back deployment {} of version {}{error}: {now}", d.deployment, d.version)
+}
+
+fn observed(d: &DeploymentObserved, data: &Fields<'_>) -> String {
+    let what = data.text("finding").unwrap_or_else(|| "changed".into());
+    let by = data.text("manager").map(|manager| format!(" by {}", quoted(&manager))).unwrap_or_default();
+    let ours = d.deployment.as_ref().map_or_else(|| ", where nothing of ours is".into(), |id| format!(", where deployment {id} is"));
+    match &*what {
+        "adopted" => format!("adopted what was found on {}{ours}", d.target),
+        "removed" => format!("found that {} was removed{by}{ours}", d.target),
+        _ => format!("found {} {}{by}{ours}", d.target, quoted(&what)),
+    }
+}
+
+fn changed(what: &str, name: &str, revision: u64, state: RuleState) -> String {
+    match state {
+        RuleState::Active => format!("set the {what} {name} in force (revision {revision})"),
+        RuleState::Paused => format!("paused the {what} {name} (revision {revision})"),
+        RuleState::Removed => format!("removed the {what} {name} (revision {revision})"),
+    }
 }
 
 fn drifted(id: &str, version: Option<u64>, data: &Fields<'_>) -> String {

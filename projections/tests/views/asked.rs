@@ -5,11 +5,12 @@ use annals_projections::timeline::Order;
 use annals_projections::{AsOf, Page};
 
 use crate::home::{Base, on_both};
-use crate::journal::{apply_all, iris, value};
+use crate::journal::{Journal, apply_all, iris, tulip, value};
 
 on_both! {
     the_registry_has_the_documents_of_a_whole_life
     the_timeline_reads_as_sentences_and_shows_refused_attempts
+    a_rollback_shows_what_runs_again_and_rules_are_no_model
     the_lineage_of_a_version_goes_back_to_data_and_code_and_on_to_deployments
 }
 
@@ -60,6 +61,49 @@ async fn the_registry_has_the_documents_of_a_whole_life(base: Base) {
     let drift = value(&views.drifts("default/iris", NOW, &Page::default()).await.unwrap().items[0]);
     assert_eq!((&drift["state"], &drift["reason"], &drift["version"]), (&"resolved".into(), &"retrained".into(), &1.into()));
     assert!(views.model("default/nobody", NOW).await.unwrap().is_none());
+}
+
+async fn a_rollback_shows_what_runs_again_and_rules_are_no_model(base: Base) {
+    let (dir, mut journal) = (base.home().await, Journal::new());
+    tulip(&mut journal);
+    let views = dir.open().await;
+    apply_all(&views, &journal.entries).await;
+    let listed = views.deployments("default/tulip", NOW, &Page::default()).await.unwrap();
+    let [first, second, third] = [0, 1, 2].map(|n| value(&listed.items[n]));
+    assert_eq!([&first["state"], &second["state"], &third["state"]], ["active", "rolled_back", "rolled_back"]);
+    assert!(first["ended"].is_null() && first["replaced_by"].is_null(), "{first}");
+    assert_eq!(
+        (&first["active"], &second["ended"]),
+        (&second["ended"], &first["active"]),
+        "it came up again when the other was taken back"
+    );
+    assert_eq!((&second["error"], &second["replaces"], &second["replaced_by"]), (&"503".into(), &"t1".into(), &"t1".into()));
+    assert_eq!((&third["error"], &third["replaced_by"]), (&serde_json::Value::Null, &"t2".into()));
+    // what others did is counted, and changes nothing
+    assert_eq!(views.model("default/tulip", NOW).await.unwrap().unwrap().modelseq, 15);
+    let lineage = views.lineage("default/tulip", 1, NOW).await.unwrap().unwrap();
+    let node = lineage.nodes.iter().find(|node| node.id == "deployment:default/tulip/t1").unwrap();
+    assert_eq!(node.about["state"], "active");
+
+    let models = views.models("default", NOW, &Page::default()).await.unwrap();
+    assert_eq!(models.items.iter().map(|m| value(m)["name"].clone()).collect::<Vec<_>>(), ["tulip"]);
+    assert!(views.model("default/_system", NOW).await.unwrap().is_none());
+    let mut told = Vec::new();
+    for key in ["default/tulip", "default/_system", "other/_system"] {
+        told.extend(views.timeline_of(key, Order::Oldest, NOW, &Page::default()).await.unwrap().items.into_iter().map(|l| l.summary));
+    }
+    for line in [
+        "rolled back deployment t3 of version 3: deployment t2 is there now",
+        "found kubernetes/kind/ml/tulip changed by kubectl-edit, where deployment t2 is",
+        "rolled back deployment t2 of version 2 (503): deployment t1 is there now",
+        "found kubernetes/kind/ml/stray created by kubectl-create, where nothing of ours is",
+        "set the subscription deployer in force (revision 1)",
+        "set the trigger tell in force (revision 1)",
+        "paused the trigger tell (revision 2)",
+        "paused the subscription x (revision 1)",
+    ] {
+        assert!(told.iter().any(|summary| summary == line), "{line} is not in {told:#?}");
+    }
 }
 
 async fn the_timeline_reads_as_sentences_and_shows_refused_attempts(base: Base) {

@@ -45,7 +45,7 @@ impl Dice {
         let artifact = json!({"uri": "file:///m", "digest": digest});
         let version = format!("{model}/{number}");
         let one = |kind, data| (kind, version.clone(), data);
-        match self.below(14) {
+        match self.below(17) {
             0 => ("created", model, json!({"owner": text, "description": self.text(), "tags": {"x": text}})),
             1 | 2 => {
                 let data = json!([{"name": "d", "digest": digest, "role": "training"}, {"name": "e", "uri": format!("file:///{id}")}]);
@@ -67,6 +67,17 @@ impl Dice {
             10 => one("deployed", json!({"deployment": format!("{id}{}", self.below(9)), "observed": {"endpoint": text}})),
             11 => one("drifted", json!({"drift": format!("{id}{}", self.below(9)), "kind": "data", "metric": text, "observed": 0.1})),
             12 => ("drift-resolved", model, json!({"drift": format!("{id}{}", self.below(9)), "reason": text})),
+            13 => ("rolled-back", model, json!({"deployment": format!("{id}{}", self.below(9)), "reason": "slow", "error": text})),
+            14 => {
+                let key = if self.below(2) == 0 { model } else { "_system".into() };
+                let target = json!({"platform": "local", "cluster": "", "namespace": "", "name": "s"});
+                ("observed", key, json!({"target": target, "finding": "changed", "manager": text}))
+            }
+            15 => {
+                let what = json!({"webhook": {"subscription": "s"}});
+                let when = json!({"type": ["promoted"], "where": {"/data/x": text}});
+                ("trigger-changed", "_system".into(), json!({"trigger": id, "state": "active", "when": when, "do": what}))
+            }
             _ => one("retired", json!({"reason": text})),
         }
     }

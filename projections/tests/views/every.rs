@@ -4,7 +4,7 @@ use annals_projections::rebuild::Source;
 use annals_projections::{Entry, Error, NAMES, Views};
 
 use crate::home::{Base, on_both};
-use crate::journal::{Journal, PARTITIONS, iris};
+use crate::journal::{Journal, PARTITIONS, iris, tulip};
 
 on_both! {
     applying_everything_twice_is_applying_it_once
@@ -29,9 +29,10 @@ impl Source for Stored {
     }
 }
 
-/// A longer journal: iris's life, and a second one of other models beside it.
+/// A longer journal: the lives of iris and tulip, and other models beside them.
 fn journal() -> Journal {
     let mut journal = iris();
+    tulip(&mut journal);
     for n in 0..40 {
         let model = format!("bulk-{n}");
         let artifact = serde_json::json!({"artifact": {"uri": "file:///a", "digest": format!("sha256:{n:064}")}});

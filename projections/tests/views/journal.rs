@@ -130,6 +130,52 @@ pub fn iris() -> Journal {
     j
 }
 
+/// What is rolled back, what others did to a target, and the rules of a workspace: all of tulip.
+pub fn tulip(j: &mut Journal) {
+    let digest = |n: u32| format!("sha256:{n:064}");
+    let target = |name: &str| json!({"platform": "kubernetes", "cluster": "kind", "namespace": "ml", "name": name});
+    for n in [31, 32, 33] {
+        j.say("registered", "tulip", json!({"artifact": {"uri": "file:///t", "digest": digest(n)}}));
+    }
+    j.say("promoted", "tulip/1", json!({"channel": "production"}));
+    let wanted = |id: &str| json!({"deployment": id, "target": target("tulip"), "channel": "production"});
+    j.say("deployment-requested", "tulip/1", wanted("t1")).say("deployed", "tulip/1", json!({"deployment": "t1"}));
+    j.say("promoted", "tulip/2", json!({"channel": "production"}));
+    j.say("deployment-requested", "tulip/2", wanted("t2")).say("deployed", "tulip/2", json!({"deployment": "t2"}));
+    j.say("promoted", "tulip/3", json!({"channel": "production"}));
+    j.say("deployment-requested", "tulip/3", wanted("t3"));
+    j.say("deployment-failed", "tulip/3", json!({"deployment": "t3", "error": "no such image"}));
+    j.say("rolled-back", "tulip", json!({"deployment": "t3", "reason": "it never came up"}));
+    j.say(
+        "observed",
+        "tulip",
+        json!({"target": target("tulip"), "finding": "changed", "manager": "kubectl-edit", "fields": ["spec.replicas"]}),
+    );
+    j.say("rolled-back", "tulip/2", json!({"deployment": "t2", "reason": "slow", "error": "503"}));
+    j.say(
+        "observed",
+        "_system",
+        json!({"target": target("stray"), "finding": "created", "manager": "kubectl-create", "image": "model-image"}),
+    );
+    let when = json!({"type": ["promoted"], "channel": "production"});
+    j.say(
+        "subscription-changed",
+        "_system",
+        json!({"subscription": "deployer", "state": "active", "url": "https://a.example", "when": when}),
+    );
+    j.say(
+        "trigger-changed",
+        "_system",
+        json!({"trigger": "tell", "state": "active", "when": when, "do": {"webhook": {"subscription": "deployer"}}}),
+    );
+    j.say("trigger-changed", "_system", json!({"trigger": "tell", "state": "paused", "reason": "holidays"}));
+    j.say(
+        "subscription-changed",
+        "other/_system",
+        json!({"subscription": "x", "state": "paused", "url": "http://b.example", "when": when}),
+    );
+}
+
 pub async fn apply_all(views: &Views, entries: &[Entry]) {
     for name in NAMES {
         views.apply(name, entries).await.unwrap();

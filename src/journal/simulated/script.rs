@@ -63,19 +63,32 @@ fn nonsense(dice: &mut Dice, partitions: u32, number: usize) -> Sent {
 fn proposal(dice: &mut Dice, number: usize) -> Proposal {
     let version = Some(VersionRef::Number(1 + dice.roll() % 3));
     let digest = format!("sha256:{:064x}", number);
-    let (kind, version, data) = match dice.below(12) {
+    let (kind, version, data) = match dice.below(14) {
         0 => (Kind::ModelCreated, None, "{}".to_owned()),
         1..=2 => (Kind::RunTrained, None, format!(r#"{{"run":{{"id":"r{}"}},"artifact":{{"digest":"{digest}"}}}}"#, dice.below(5))),
         3..=5 => (Kind::VersionRegistered, None, format!(r#"{{"artifact":{{"digest":"{digest}"}}}}"#)),
         6..=8 => (Kind::VersionPromoted, version, format!(r#"{{"channel":"{}"}}"#, dice.pick(&["dev", "staging", "production"]))),
         9..=10 => (Kind::AliasSet, version, r#"{"alias":"champion"}"#.to_owned()),
+        11 => {
+            let wanted = format!(r#"{{"deployment":"d{}","target":{{"platform":"local","name":"t"}}}}"#, dice.below(3));
+            (Kind::DeploymentRequested, version, wanted)
+        }
+        12 => {
+            let state = dice.pick(&["active", "paused", "removed"]);
+            let what = r#""when":{"type":["drifted"]},"do":{"command":{"run":"retrain"}}"#;
+            (Kind::TriggerChanged, None, format!(r#"{{"trigger":"t{}","state":"{state}",{what}}}"#, dice.below(2)))
+        }
         _ => (Kind::VersionRetired, version, r#"{"reason":"old"}"#.to_owned()),
+    };
+    let key = match kind {
+        Kind::TriggerChanged => Key::system("w"),
+        _ => Key::parse(dice.pick::<&str>(&MODELS)),
     };
     Proposal {
         id: format!("p{number}"),
         source: "/simulated".into(),
         kind,
-        key: Key::parse(dice.pick::<&str>(&MODELS)).expect("a good key"),
+        key: key.expect("a good key"),
         version,
         time: None,
         actor: dice.chance(300).then(|| "ann".into()),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use annals_events::model::{Deployment, DeploymentState, Model, Pointer, Version};
+use annals_events::names::is_system;
 use annals_events::time::Timestamp;
 use serde::Serialize;
 
@@ -51,7 +52,7 @@ struct Deployed<'a> {
 
 /// The document of a model; `recorded` is the time of its last event. `None` for a key that is no model's.
 pub fn write(key: &str, model: &Model, recorded: Timestamp) -> Option<Vec<u8>> {
-    let (workspace, name) = key.split_once('/')?;
+    let (workspace, name) = key.split_once('/').filter(|_| !is_system(key))?;
     let mut cut = Cut(false);
     let newest = (1..=model.versions.len() as u64).rev().map(|number| listed(number, model.version(number)));
     let deployments = model.deployments.iter().rev().filter_map(deployed);
@@ -103,9 +104,8 @@ fn listed(number: u64, version: Option<&Version>) -> Listed<'_> {
 /// A deployment that is asked for or runs.
 fn deployed(deployment: &Deployment) -> Option<Deployed<'_>> {
     let state = match deployment.state {
-        DeploymentState::Requested => "requested",
-        DeploymentState::Active => "active",
-        DeploymentState::Failed | DeploymentState::Superseded | DeploymentState::Removed => return None,
+        DeploymentState::Requested | DeploymentState::Active => deployment.state.word(),
+        DeploymentState::Failed | DeploymentState::Superseded | DeploymentState::Removed | DeploymentState::RolledBack => return None,
     };
     Some(Deployed { deployment: &deployment.id, version: deployment.version, target: &deployment.target, state })
 }
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn a_model_is_told_with_what_it_holds() {
-        let deployment = |id: &str, state| Deployment { id: id.into(), version: 2, target: "k8s/a/b/c".into(), state };
+        let deployment = |id: &str, state| Deployment { id: id.into(), version: 2, target: "k8s/a/b/c".into(), state, replaces: None };
         let model = Model {
             modelseq: 9,
             versions: vec![version(None, true), version(Some("1.0"), false)],
@@ -158,11 +158,18 @@ mod tests {
             versions: (0..1_000).map(|_| Version { digest: Some(long()), run: Some(long()), ..version(Some(&long()), false) }).collect(),
             aliases: (0..1_000).map(|n| Pointer { name: format!("{n}{}", &long()[..250]).into(), version: 1_000 }).collect(),
             deployments: (0..1_000)
-                .map(|_| Deployment { id: long(), version: 1, target: long().repeat(4).into(), state: DeploymentState::Active })
+                .map(|_| Deployment {
+                    id: long(),
+                    version: 1,
+                    target: long().repeat(4).into(),
+                    state: DeploymentState::Active,
+                    replaces: Some(long()),
+                })
                 .collect(),
             drifts: (0..1_000).map(|_| Drift { id: long(), version: None, resolved: false }).collect(),
             ..Model::default()
         };
+        assert_eq!(write("default/_system", &model, Timestamp(0)), None, "no model");
         let bytes = write("default/iris", &model, Timestamp(0)).unwrap();
         assert!(bytes.len() < 1_000_000, "{} bytes", bytes.len());
         let told = written(&model);

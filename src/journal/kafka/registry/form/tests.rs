@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::*;
 
 /// Words that mean the same in 2020-12 and in draft 7.
-const WORDS: [&str; 20] = [
+const WORDS: [&str; 22] = [
     "$id",
     "$schema",
     "additionalProperties",
@@ -17,6 +17,8 @@ const WORDS: [&str; 20] = [
     "maxItems",
     "maxLength",
     "maxProperties",
+    "maximum",
+    "minItems",
     "minLength",
     "minProperties",
     "minimum",
