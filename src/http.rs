@@ -1,12 +1,14 @@
 //! The HTTP door: its paths, what they share, and what happens when there is no such path.
 
 pub mod cloudevent;
+pub mod cursors;
 pub mod extract;
 pub mod filter;
 pub mod follow;
 pub mod lines;
 pub mod listen;
 pub mod openapi;
+pub mod operating;
 pub mod position;
 pub mod problem;
 pub mod proposal;
@@ -38,6 +40,7 @@ use crate::arbiter::drive::AllCounts;
 use crate::journal::publishing::Publishing;
 use crate::metrics::Metrics;
 use crate::runner::Runner;
+pub use operating::Operating;
 use problem::Problem;
 
 /// `partition:seq` of an event, or the list of a view.
@@ -63,6 +66,8 @@ pub struct Shared {
     pub publishing: Option<watch::Receiver<Publishing>>,
     /// The views, once they are open.
     pub viewing: watch::Receiver<Viewing>,
+    /// The operational store, once it is open.
+    pub ops: watch::Receiver<Operating>,
     /// Becomes true when the engine stops: streams end then.
     pub stopping: watch::Receiver<bool>,
     /// Who may do how much at once.
@@ -140,6 +145,8 @@ fn door_paths() -> Router<App> {
     Router::new()
         .route("/v1/events", post(publish::publish).get(replay::replay))
         .route("/v1/events/stream", get(stream::stream))
+        .route("/v1/cursors", get(cursors::list))
+        .route("/v1/cursors/{name}", get(cursors::read).put(cursors::put).delete(cursors::forget))
         .route("/v1/proposals/{id}", get(proposal::proposal_state))
         .route("/v1/journal", get(replay::export))
         .route("/v1/models", get(read::models))

@@ -192,7 +192,8 @@ pub trait Claim: Send {
 }
 
 /// What this machine's clock says. A journal that stamps proposals asks it; decisions never do.
-fn wall_clock() -> Timestamp {
+#[must_use]
+pub fn wall_clock() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }

@@ -1,10 +1,11 @@
 //! The wiring: opens what there is, joins it, runs it, and takes it down in order.
 
+mod opening;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use annals_projections::{Error, Views};
 use anyhow::Context;
 use tokio::sync::watch;
 
@@ -13,18 +14,15 @@ use crate::arbiter::drive::Arbiters;
 use crate::arbiter::snapshot::{self, Directory};
 use crate::config;
 use crate::http::listen::Listener;
-use crate::http::{self, Places, Shared, Viewing};
+use crate::http::{self, Operating, Places, Shared, Viewing};
 use crate::journal::Journal;
 use crate::journal::kafka::derived::Running;
 use crate::journal::kafka::registry::Registry;
 use crate::journal::{open, sqlite};
 use crate::metrics::Metrics;
-use crate::runner::Runner;
 
 /// How long requests may take to end once the engine stops.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
-/// Pause after which a database that is away is tried again.
-const DATABASE_PAUSE: Duration = Duration::from_secs(2);
 
 /// Runs the engine until it is told to stop.
 ///
@@ -49,7 +47,10 @@ pub async fn run(config: config::Serve) -> anyhow::Result<()> {
     let views = tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("views").enable_all().build()?;
     let handle = views.handle().clone();
     let (for_views, its_door, stop_views) = (config.clone(), door.clone(), stopping.clone());
-    let opening = views.spawn_blocking(move || handle.block_on(open_views(for_views, its_door, opened, stop_views)));
+    let opening = views.spawn_blocking(move || handle.block_on(opening::views(for_views, its_door, opened, stop_views)));
+    let (opened, ops) = watch::channel(Operating::Opening);
+    let (handle, for_ops, its_journal, stop_ops) = (views.handle().clone(), config.clone(), journal.id().to_owned(), stopping.clone());
+    views.spawn_blocking(move || handle.block_on(opening::ops(for_ops, its_journal, opened, stop_ops)));
     let data = config.data.clone();
     let shared = Arc::new(Shared {
         door,
@@ -58,6 +59,7 @@ pub async fn run(config: config::Serve) -> anyhow::Result<()> {
         counts: arbiters.counts(),
         publishing: publisher.as_ref().map(Running::publishing),
         viewing: viewing.clone(),
+        ops,
         stopping,
         places: Places::default(),
     });
@@ -103,38 +105,6 @@ fn start_publisher(
         Some((kept.ledger, kept.offset?))
     };
     Ok(Some(open::publish(kafka, schemas, journal, Box::new(start))?))
-}
-
-/// Opens the views beside the door, which takes proposals without them. A failure is told by
-/// `/readyz` and by every read, and does not endanger the journal. A database that is away is waited for.
-async fn open_views(config: config::Serve, door: Arc<Door>, opened: watch::Sender<Viewing>, mut stopping: watch::Receiver<bool>) {
-    let applies = config.roles.contains(&config::kafka::Role::Projector);
-    let viewing = loop {
-        let journal = door.journal().id();
-        let views = match &config.database {
-            Some(url) => Views::connect(url, journal).await,
-            None => Views::open(&config.data, journal).await,
-        };
-        match views {
-            Ok(views) => break Viewing::Open(Runner::start(views, door, applies, stopping)),
-            Err(e @ Error::Unavailable(_)) if config.database.is_some() => {
-                let reason = e.to_string();
-                if !matches!(&*opened.borrow(), Viewing::Waiting(known) if *known == reason) {
-                    tracing::warn!("the views wait for their database: {reason}");
-                    opened.send_replace(Viewing::Waiting(reason));
-                }
-                tokio::select! {
-                    () = tokio::time::sleep(DATABASE_PAUSE) => {}
-                    _ = stopping.wait_for(|stop| *stop) => return,
-                }
-            }
-            Err(e) => {
-                tracing::error!("the views cannot be opened: {e}");
-                break Viewing::Failed(e.to_string());
-            }
-        }
-    };
-    opened.send_replace(viewing);
 }
 
 /// Nobody is asked who they are, so nobody else may reach us unless somebody says so.

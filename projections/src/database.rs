@@ -1,17 +1,17 @@
-//! The databases that can keep views, behind one trait: what differs between them, and nothing else.
+//! The databases that can keep views and the operational store, behind one trait: what differs between them, and nothing else.
 //!
 //! Questions and folds are written once, against [`Connection`]: statements with `?` for each value,
 //! which both understand, and whole rows in and out. Each implementation has its own typed pool.
 
+pub(crate) mod kept;
 pub(crate) mod postgres;
 pub(crate) mod sqlite;
 
-use std::fmt;
 use std::ops::DerefMut;
-use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 
+pub use self::kept::Place;
 use crate::error::Error;
 use crate::store::count_of;
 use crate::table::{Cell, Table};
@@ -21,42 +21,6 @@ pub(crate) type Work<'a, T> = Pin<Box<dyn Future<Output = Result<T, sqlx::Error>
 
 /// A connection that somebody has for now.
 pub(crate) type Held<'a> = Box<dyn Connection + 'a>;
-
-/// Where views are kept, for messages.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// A file of this machine.
-    File(PathBuf),
-    /// A database that others use too: host, port and name.
-    Database(String),
-}
-
-impl Place {
-    /// How to be rid of what is there.
-    pub(crate) fn anew(&self) -> String {
-        match self {
-            Self::File(path) => format!("stop the engine, delete the files {}* and start again", path.display()),
-            Self::Database(_) => format!("stop the engines, run `DROP SCHEMA {} CASCADE` there and start again", postgres::SCHEMA),
-        }
-    }
-
-    /// What else can be chosen.
-    pub(crate) fn other(&self) -> &'static str {
-        match self {
-            Self::File(_) => "choose another data directory, or move the file away",
-            Self::Database(_) => "name another database",
-        }
-    }
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File(path) => write!(f, "{}", path.display()),
-            Self::Database(name) => write!(f, "the database {name}"),
-        }
-    }
-}
 
 /// One statement.
 #[derive(Debug)]
@@ -147,8 +111,8 @@ pub(crate) trait Connection: Send {
     /// Adds rows to a table, as quickly as this database can.
     fn insert<'a>(&'a mut self, prefix: &str, table: &'static Table, cells: Vec<Cell>) -> Work<'a, ()>;
 
-    /// Begins a transaction in which nobody else writes this view's live tables. Dropped without a
-    /// commit, it has not happened.
+    /// Begins a transaction in which nobody else writes this view's live tables; without a name it
+    /// keeps nobody out. Dropped without a commit, it has not happened.
     fn begin<'a>(&'a mut self, view: &str) -> Work<'a, Box<dyn Transaction + 'a>>;
 
     /// What comes behind `CREATE TABLE name ` to make a table like this one, without indexes.

@@ -9,15 +9,14 @@ use crate::database::Place;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// What is there is not ours.
-    #[error("{place} holds something else than views: {}", place.other())]
+    #[error("{place} holds something else than {}: {}", place.what(), place.other())]
     Foreign {
         /// Where.
         place: Place,
     },
     /// The views were made from another journal.
     #[error(
-        "{place} belongs to the journal {found}, and this is {wanted}: {}; or, if nobody needs those views, {}; they are made anew from \
-         the journal", place.other(), place.anew()
+        "{place} belongs to the journal {found}, and this is {wanted}: {}; or, if nobody needs {}, {}", place.other(), place.those(), place.anew()
     )]
     OtherJournal {
         /// Where.
@@ -28,13 +27,13 @@ pub enum Error {
         wanted: String,
     },
     /// A later build made the views.
-    #[error("{place} was made by a newer annals: start that one, or {}; the views are made anew from the journal", place.anew())]
+    #[error("{place} was made by a newer annals: start that one, or {}", place.anew())]
     Newer {
         /// Where.
         place: Place,
     },
     /// Rows are damaged, or tables are missing.
-    #[error("the views are damaged ({source}): {}; the views are made anew from the journal", place.anew())]
+    #[error("{} damaged ({source}): {}", place.are(), place.anew())]
     Damaged {
         /// Where.
         place: Place,
@@ -53,7 +52,7 @@ pub enum Error {
         encoding: String,
     },
     /// The schema is not there and may not be made.
-    #[error("{place} has no schema `annals` ({source}): run `CREATE SCHEMA annals AUTHORIZATION` with this user's name there")]
+    #[error("{place} has no schema `{schema}` ({source}): run `CREATE SCHEMA {schema} AUTHORIZATION` with this user's name there", schema = place.schema())]
     Schema {
         /// Where.
         place: Place,
@@ -63,6 +62,21 @@ pub enum Error {
     /// The database does not answer now: try again.
     #[error("the views' database does not answer: {0}")]
     Unavailable(#[source] sqlx::Error),
+    /// The operational store does not answer now: try again.
+    #[error("the operational store does not answer: {0}")]
+    OpsUnavailable(#[source] sqlx::Error),
+    /// Another engine acts now, or nobody has asked for the lead: see [`crate::Ops::lead`]. Nothing was written.
+    #[error("this engine does not act on the world now: another one has taken over")]
+    Fenced,
+    /// The task is not as it was when it was read. Nothing was written.
+    #[error("the task {0} was changed meanwhile: what became of it is not written down")]
+    TaskChanged(u64),
+    /// The cursor is not at the revision that was expected. Nothing was written.
+    #[error("the cursor is {}", found.map_or_else(|| "not there".to_owned(), |revision| format!("at revision {revision} by now")))]
+    CursorMoved {
+        /// The revision that it is at, if it is there.
+        found: Option<u64>,
+    },
     /// There is no such view.
     #[error("there is no view `{name}`: there are {}", crate::NAMES.join(", "))]
     UnknownView {

@@ -12,6 +12,7 @@
 //! | [`position`] | [`Entry`], [`Position`] and the entry as projections read it |
 //! | [`payload`] | the producer's `data`, read leniently |
 //! | [`registry`], [`timeline`], [`lineage`] | one view each: its tables, its fold, its questions |
+//! | [`ops`] | [`Ops`]: what is under way outside: tasks, secrets, cursors; no view, and backed up |
 //! | `store` | the statements that all views share |
 //! | `database` | what differs between SQLite and PostgreSQL: who writes when, how rows go in and out |
 //! | `live` | new entries: rule R, fold, rows and position in one transaction |
@@ -22,13 +23,14 @@
 //! | [`error`] | [`Error`] |
 //!
 //! Nothing decides from a view, and every view can be dropped: an error here never touches the
-//! journal. SQL is written in this crate (and in the embedded journal) only.
+//! journal. The operational store alone cannot be made again from it. SQL is written in this crate (and in the embedded journal) only.
 
 pub mod as_of;
 mod database;
 pub mod error;
 pub mod lineage;
 mod live;
+pub mod ops;
 pub mod page;
 pub mod payload;
 pub mod position;
@@ -42,6 +44,7 @@ pub mod views;
 pub use as_of::AsOf;
 pub use database::Place;
 pub use error::Error;
+pub use ops::Ops;
 pub use page::{Doc, Listing, Page};
 pub use position::{Entry, Position};
 pub use table::Projection;

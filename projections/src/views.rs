@@ -8,9 +8,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::as_of::{AsOf, Moment};
+use crate::database::kept::VIEWS;
 use crate::database::postgres::Postgres;
-pub use crate::database::postgres::SCHEMA;
-pub use crate::database::sqlite::FILE;
 use crate::database::sqlite::Sqlite;
 use crate::database::{Connection, Database, Held, Place, Statement};
 use crate::error::Error;
@@ -19,10 +18,14 @@ use crate::position::{Entry, Position};
 use crate::store::{self, STAGING};
 use crate::table::Projection;
 
+/// The file's name in the data directory.
+pub const FILE: &str = VIEWS.file;
+/// The schema that holds all tables of ours.
+pub const SCHEMA: &str = VIEWS.schema;
 /// Most entries of one [`Views::apply`]; more are applied in several transactions.
 pub const BATCH_MAX: usize = 500;
 /// How long a batch may take: beyond it the database is taken for gone.
-const BATCH_TIME_MAX: Duration = Duration::from_secs(60);
+pub(crate) const BATCH_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// All views, in one database.
 pub struct Views {
@@ -58,7 +61,7 @@ impl Views {
     /// [`Error::Foreign`], [`Error::OtherJournal`], [`Error::Newer`], [`Error::Damaged`],
     /// [`Error::Unavailable`]; nothing is deleted for them.
     pub async fn open(dir: &Path, journal: &str) -> Result<Self, Error> {
-        Self::of(Box::new(Sqlite::open(dir, journal).await?)).await
+        Self::of(Box::new(Sqlite::open(&VIEWS, dir, journal).await?)).await
     }
 
     /// Opens the views of a journal in a PostgreSQL database, in the schema [`SCHEMA`], which is
@@ -67,7 +70,7 @@ impl Views {
     /// # Errors
     /// Those of [`Views::open`], [`Error::Url`], [`Error::Encoding`], [`Error::Schema`].
     pub async fn connect(url: &str, journal: &str) -> Result<Self, Error> {
-        Self::of(Box::new(Postgres::open(url, journal).await?)).await
+        Self::of(Box::new(Postgres::open(&VIEWS, url, journal).await?)).await
     }
 
     async fn of(database: Box<dyn Database>) -> Result<Self, Error> {
@@ -301,7 +304,7 @@ impl Views {
 }
 
 /// A database that was cut off would keep a batch waiting for ever.
-async fn within<T>(most: Duration, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+pub(crate) async fn within<T>(most: Duration, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     let late = |_| Err(Error::Unavailable(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())));
     tokio::time::timeout(most, work).await.unwrap_or_else(late)
 }

@@ -159,7 +159,16 @@ fn readiness(readiness: &Readiness) -> Vec<Finding> {
     };
     // the schema registry is explained where the cluster is
     let notes = readiness.notes.iter().filter(|note| !note.starts_with("the schema registry"));
-    findings.extend(notes.map(|note| Finding::wait(note, "proposals are judged and answered all the same; see the log")));
+    findings.extend(notes.map(|note| {
+        if note.starts_with("the operational store cannot be opened") {
+            Finding::act(
+                note,
+                "do what it says; proposals and reads go on, but webhooks, triggers and named cursors stand still until then",
+            )
+        } else {
+            Finding::wait(note, "proposals are judged and answered all the same; see the log")
+        }
+    }));
     findings
 }
 
@@ -277,6 +286,14 @@ fn directory(dir: &FilePath) -> Result<Vec<Finding>, Failure> {
     } else {
         Finding::wait("it has no views", "start the engine: it makes them from the journal, here or in the database that --database names")
     });
+    findings.push(if dir.join(annals_projections::ops::FILE).exists() {
+        Finding::well("its operational store is there (deliveries, cursors, secrets): it is in no export, `annals backup` copies it")
+    } else {
+        Finding::wait(
+            "it has no operational store",
+            "if there was one, put it back from a backup before the start; else the start makes it, here or in the database that --database names",
+        )
+    });
     Ok(findings)
 }
 
@@ -353,6 +370,6 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(directory(dir.path()).unwrap_err().code(), 1);
         drop(crate::journal::sqlite::SqliteJournal::open(dir.path()).unwrap());
-        assert_eq!(levels(&directory(dir.path()).unwrap()), [Level::Well, Level::Well, Level::Wait]);
+        assert_eq!(levels(&directory(dir.path()).unwrap()), [Level::Well, Level::Well, Level::Wait, Level::Wait]);
     }
 }

@@ -228,7 +228,8 @@ pub fn backup(args: &Backup, out: &mut Output) -> Result<Exit, Failure> {
     if args.json {
         out.json(&json!({"backup": args.target, "of": args.data}))?;
     } else {
-        out.line(&format!("{}: a copy of the journal in {}", args.target.display(), args.data.display()))?;
+        let with = if args.target.join(annals_projections::ops::FILE).exists() { " and of the operational store" } else { "" };
+        out.line(&format!("{}: a copy of the journal{with} in {}", args.target.display(), args.data.display()))?;
         say("an engine can start on it: the views are built anew; `annals audit verify --data` checks it");
     }
     Ok(Exit::Done)

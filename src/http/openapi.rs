@@ -7,7 +7,7 @@ use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use utoipa::OpenApi;
 
-use super::{proposal, publish, read, replay, state, stream, views};
+use super::{cursors, proposal, publish, read, replay, state, stream, views};
 
 /// The description.
 #[derive(OpenApi)]
@@ -25,6 +25,7 @@ use super::{proposal, publish, read, replay, state, stream, views};
     ),
     paths(
         publish::publish, proposal::proposal_state, replay::replay, replay::export, stream::stream,
+        cursors::list, cursors::read, cursors::put, cursors::forget,
         read::models, read::model, read::versions, read::version, read::history::lineage,
         read::channels, read::channel, read::aliases, read::alias, read::deployments, read::deployment, read::drifts,
         read::history::timeline_of, read::history::timeline, read::holdings,

@@ -182,10 +182,10 @@ impl IntoResponse for Problem {
         if let Some(seconds) = self.retry_after_s {
             headers.insert(header::RETRY_AFTER, seconds.into());
         }
-        // RFC 9110, section 13.1: whoever lost the race learns where the model is now
+        // RFC 9110, section 13.1: whoever lost the race learns where the model or the cursor is now
         if self.status == 412
-            && let Some(modelseq) = self.state.get("modelseq")
-            && let Ok(etag) = HeaderValue::from_str(&format!("\"{modelseq}\""))
+            && let Some(now) = self.state.get("modelseq").or_else(|| self.state.get("revision"))
+            && let Ok(etag) = HeaderValue::from_str(&format!("\"{now}\""))
         {
             headers.insert(header::ETAG, etag);
         }

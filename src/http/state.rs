@@ -86,6 +86,7 @@ pub async fn readyz(State(app): State<App>) -> Response {
     }
     let mut notes: Vec<_> = app.door.journal().schemas().and_then(|status| status.trouble()).into_iter().collect();
     notes.extend(app.publishing.iter().flat_map(|publishing| publishing.borrow().notes()));
+    notes.extend(app.ops.borrow().note());
     let ready = reasons.is_empty();
     let mut response = super::json(&Readiness { ready, reasons, notes });
     if !ready {

@@ -1,4 +1,4 @@
-//! Views in PostgreSQL: one schema that several engines read, and one of them at a time writes.
+//! A schema of ours in PostgreSQL that several engines read, and one of them at a time writes.
 //!
 //! ```text
 //!  lead      a session lock on the connection that writes a view: one engine applies, the others wait for it to die
@@ -17,14 +17,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
-use sqlx::{ConnectOptions, Connection as _};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection as _};
 use tokio::sync::{MappedMutexGuard, Mutex, MutexGuard};
 
+use super::kept::Kept;
 use super::{Behind, Database, Held, Place, Work, sqlite};
 use crate::error::Error;
 
-/// The schema that holds all tables of ours.
-pub const SCHEMA: &str = "annals";
 /// `Annv`: the first half of our advisory locks' keys; the second is the hash of what is locked.
 const LOCKS: i32 = 0x416e_6e76;
 const READERS_MAX: u32 = 8;
@@ -62,18 +61,18 @@ struct Slot {
 }
 
 impl Postgres {
-    /// Opens the views of a journal in a database, and makes the schema if it is not there.
-    pub(crate) async fn open(url: &str, journal: &str) -> Result<Self, Error> {
+    /// Opens what is kept for a journal in a database, and makes the schema if it is not there.
+    pub(crate) async fn open(kept: &'static Kept, url: &str, journal: &str) -> Result<Self, Error> {
         if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
             return Err(Error::Url("it does not begin with postgres://".into()));
         }
         let options = PgConnectOptions::from_str(url).map_err(|e| Error::Url(e.to_string()))?;
         let name = options.get_database().unwrap_or(options.get_username());
-        let place = Place::Database(format!("{name} on {}:{}", options.get_host(), options.get_port()));
+        let place = Place::database(kept, format!("{name} on {}:{}", options.get_host(), options.get_port()));
         let options = options
             .application_name("annals")
             .options([
-                ("search_path", SCHEMA),
+                ("search_path", kept.schema),
                 ("client_min_messages", "warning"),
                 // a host that vanished is noticed after 25 s, not after hours
                 ("tcp_keepalives_idle", "10"),
@@ -85,10 +84,10 @@ impl Postgres {
         let mut first = within(ANSWER_MAX, options.connect()).await.map_err(fail)?;
         // several engines may start at once
         lock(&mut first, "open").await.map_err(fail)?;
-        prepare(&mut first, &place, journal).await?;
+        prepare(&mut first, kept, &place, journal).await?;
         let _ = first.close().await; // with it the lock goes, in any case
         let readers = PgPoolOptions::new().max_connections(READERS_MAX).acquire_timeout(ACQUIRE_MAX).connect_lazy_with(options.clone());
-        let slots = || crate::NAMES.iter().map(|name| (*name, Slot::default())).collect();
+        let slots = || kept.lines.iter().map(|name| (*name, Slot::default())).collect();
         Ok(Self { place, options, readers, live: slots(), building: slots() })
     }
 
@@ -280,37 +279,31 @@ async fn limit_silence(connection: &mut PgConnection) -> Result<(), sqlx::Error>
 }
 
 /// Makes the schema and its tables what this build needs, and refuses somebody else's.
-async fn prepare(connection: &mut PgConnection, place: &Place, journal: &str) -> Result<(), Error> {
-    let fail = |e| fault(place, e);
+async fn prepare(connection: &mut PgConnection, kept: &'static Kept, place: &Place, journal: &str) -> Result<(), Error> {
+    let (fail, schema) = (|e| fault(place, e), kept.schema);
     let encoding: String = sqlx::query_scalar("SHOW server_encoding").fetch_one(&mut *connection).await.map_err(fail)?;
     if encoding != "UTF8" {
         return Err(Error::Encoding { place: place.clone(), encoding });
     }
-    let schemas = sqlx::query_scalar("SELECT count(*) FROM pg_namespace WHERE nspname = $1").bind(SCHEMA);
+    let schemas = sqlx::query_scalar("SELECT count(*) FROM pg_namespace WHERE nspname = $1").bind(schema);
     let schemas: i64 = schemas.fetch_one(&mut *connection).await.map_err(fail)?;
     if schemas == 0 {
         // not `IF NOT EXISTS`: that asks for the right to make one even where there is one
-        let made = sqlx::query("CREATE SCHEMA annals").execute(&mut *connection).await;
+        let made = sqlx::query(AssertSqlSafe(format!("CREATE SCHEMA {schema}"))).execute(&mut *connection).await;
         made.map_err(|source| Error::Schema { place: place.clone(), source })?;
     }
-    let others = "SELECT count(*) FROM pg_tables WHERE schemaname = $1 AND to_regclass('annals._sqlx_migrations') IS NULL";
-    let others: i64 = sqlx::query_scalar(others).bind(SCHEMA).fetch_one(&mut *connection).await.map_err(fail)?;
+    let others = "SELECT count(*) FROM pg_tables WHERE schemaname = $1 AND to_regclass($1 || '._sqlx_migrations') IS NULL";
+    let others: i64 = sqlx::query_scalar(others).bind(schema).fetch_one(&mut *connection).await.map_err(fail)?;
     if others != 0 {
         return Err(Error::Foreign { place: place.clone() });
     }
-    let migrated = sqlx::migrate!("migrations/postgres").run(&mut *connection).await;
-    migrated.map_err(|e| sqlite::migration(place, e, fault))?;
-    let found: Option<String> = sqlx::query_scalar("SELECT journal FROM views WHERE journal <> $1 LIMIT 1")
-        .bind(journal)
-        .fetch_optional(&mut *connection)
-        .await
-        .map_err(fail)?;
+    kept.postgres.run(&mut *connection).await.map_err(|e| sqlite::migration(place, e, fault))?;
+    let found = sqlx::query_scalar(kept.postgres_journal).bind(journal).fetch_optional(&mut *connection).await.map_err(fail)?;
     if let Some(found) = found {
         return Err(Error::OtherJournal { place: place.clone(), found, wanted: journal.into() });
     }
-    for name in crate::NAMES {
-        let insert = sqlx::query("INSERT INTO views (view, journal) VALUES ($1, $2) ON CONFLICT DO NOTHING").bind(*name).bind(journal);
-        insert.execute(&mut *connection).await.map_err(fail)?;
+    for line in kept.lines {
+        sqlx::query(kept.postgres_claim).bind(*line).bind(journal).execute(&mut *connection).await.map_err(fail)?;
     }
     Ok(())
 }

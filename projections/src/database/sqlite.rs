@@ -1,4 +1,4 @@
-//! Views in SQLite: the file `views.db` in the data directory, written by one connection and read by many.
+//! A file of ours in the data directory, in SQLite: written by one connection and read by many.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,15 +11,12 @@ use sqlx::sqlite::{
 use sqlx::{Arguments, AssertSqlSafe, Column, ConnectOptions, Connection as _, Row as _, TypeInfo, ValueRef};
 use tokio::sync::Mutex;
 
+use super::kept::Kept;
 use super::{Behind, Connection, Database, Held, Place, Row, Statement, Transaction, Work};
 use crate::error::Error;
 use crate::store::{ROWS, values};
 use crate::table::{Cell, Table};
 
-/// The file's name in the data directory.
-pub const FILE: &str = "views.db";
-/// `Annv`: marks the file as ours (SQLite's `application_id`).
-const APPLICATION_ID: i64 = 0x416e_6e76;
 const READERS_MAX: u32 = 4;
 
 /// The file.
@@ -30,32 +27,34 @@ pub(crate) struct Sqlite {
 }
 
 impl Sqlite {
-    pub(crate) async fn open(dir: &Path, journal: &str) -> Result<Self, Error> {
-        let path = dir.join(FILE);
-        let place = Place::File(path.clone());
+    pub(crate) async fn open(kept: &'static Kept, dir: &Path, journal: &str) -> Result<Self, Error> {
+        let path = dir.join(kept.file);
+        let place = Place::file(kept, path.clone());
         let fail = |e| fault(&place, e);
+        if !kept.rebuildable {
+            keep_private(&path).map_err(|e| fail(sqlx::Error::Io(e)))?;
+        }
         let options = SqliteConnectOptions::new()
             .filename(&path)
             .busy_timeout(Duration::from_secs(10))
             .statement_cache_capacity(512)
             .disable_statement_logging();
+        let synchronous = if kept.rebuildable { SqliteSynchronous::Normal } else { SqliteSynchronous::Full };
         let writing = options
             .clone()
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Normal)
+            .synchronous(synchronous)
             .pragma("cache_size", "-65536"); // 64 MiB, in KiB
         let mut writer = writing.connect().await.map_err(fail)?;
-        claim(&mut writer, &place).await?;
-        migrate(&mut writer, &place).await?;
-        let found: Option<String> =
-            sqlx::query_scalar("SELECT journal FROM annals_views").fetch_optional(&mut writer).await.map_err(fail)?;
+        claim(&mut writer, &place, kept.application_id).await?;
+        kept.sqlite.run(&mut writer).await.map_err(|e| migration(&place, e, fault))?;
+        let found: Option<String> = sqlx::query_scalar(kept.sqlite_journal).fetch_optional(&mut writer).await.map_err(fail)?;
         match found {
             Some(found) if found != journal => return Err(Error::OtherJournal { place, found, wanted: journal.into() }),
             Some(_) => {}
             None => {
-                let insert = sqlx::query("INSERT INTO annals_views (journal) VALUES ($1)").bind(journal.to_owned());
-                insert.execute(&mut writer).await.map_err(fail)?;
+                sqlx::query(kept.sqlite_claim).bind(journal.to_owned()).execute(&mut writer).await.map_err(fail)?;
             }
         }
         let readers = SqlitePoolOptions::new().max_connections(READERS_MAX).connect_lazy_with(options.read_only(true));
@@ -222,24 +221,28 @@ fn fault(place: &Place, source: sqlx::Error) -> Error {
     Error::Unavailable(source)
 }
 
+/// Makes a file with secrets for its owner only, before anything is in it: what SQLite puts beside it
+/// gets the same permissions.
+fn keep_private(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    made.map(drop).or_else(|e| if e.kind() == std::io::ErrorKind::AlreadyExists { Ok(()) } else { Err(e) })
+}
+
 /// Marks a new file as ours, and refuses one that is somebody else's.
-async fn claim(connection: &mut SqliteConnection, place: &Place) -> Result<(), Error> {
+async fn claim(connection: &mut SqliteConnection, place: &Place, application_id: i64) -> Result<(), Error> {
     let fail = |e| fault(place, e);
     let id: i64 = sqlx::query_scalar("PRAGMA application_id").fetch_one(&mut *connection).await.map_err(fail)?;
-    if id == APPLICATION_ID {
+    if id == application_id {
         return Ok(());
     }
     let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_master").fetch_one(&mut *connection).await.map_err(fail)?;
     if id != 0 || tables != 0 {
         return Err(Error::Foreign { place: place.clone() });
     }
-    let mark = AssertSqlSafe(format!("PRAGMA application_id = {APPLICATION_ID}"));
+    let mark = AssertSqlSafe(format!("PRAGMA application_id = {application_id}"));
     sqlx::query(mark).execute(connection).await.map_err(fail)?;
     Ok(())
-}
-
-async fn migrate(connection: &mut SqliteConnection, place: &Place) -> Result<(), Error> {
-    sqlx::migrate!("migrations/sqlite").run(connection).await.map_err(|e| migration(place, e, fault))
 }
 
 /// Why the tables could not be brought up to date.

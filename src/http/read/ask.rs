@@ -317,6 +317,10 @@ pub fn problem(error: Error) -> Problem {
         Error::Cursor(_) => Problem::bad_request("bad-cursor", &error, "follow `next` of the page before"),
         Error::UnknownView { .. } => Problem::not_found("unknown-view", &error, "look at GET /v1/views"),
         Error::Rebuilding(_) => Problem::new(StatusCode::CONFLICT, "rebuilding", &error, "wait until it is done: GET /v1/views shows it"),
+        Error::OpsUnavailable(_) => Problem::unavailable("store-unavailable", &error, "try again after Retry-After"),
+        Error::CursorMoved { .. } | Error::TaskChanged(_) | Error::Fenced => {
+            Problem::new(StatusCode::PRECONDITION_FAILED, "moved", &error, "read it again, and decide anew")
+        }
         Error::Unavailable(_) | Error::Source(_) => Problem::unavailable("view-unavailable", &error, "try again after Retry-After"),
         Error::Foreign { .. }
         | Error::Url(_)

@@ -14,7 +14,7 @@ pub const FILE: &str = "journal.db";
 const LOCK: &str = "lock";
 const UNFINISHED: &str = "journal.db.new";
 /// What only an engine that had a journal leaves behind.
-const REMAINS: [&str; 2] = ["views.db", "snapshots"];
+const REMAINS: [&str; 3] = ["views.db", "ops.db", "snapshots"];
 
 /// Why a data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -132,7 +132,8 @@ fn refuse_foreign(dir: &Path) -> Result<(), OpenError> {
         let name = entry.map_err(io)?.file_name();
         let name = name.to_string_lossy();
         // a volume of its own may hold a lost+found
-        let ours = name == LOCK || name == "lost+found" || name.starts_with("journal.db") || name.starts_with("views.db");
+        let files = [FILE, "views.db", "ops.db"];
+        let ours = name == LOCK || name == "lost+found" || files.iter().any(|file| name.starts_with(file));
         if !ours && !REMAINS.contains(&&*name) {
             return Err(OpenError::Foreign { dir: dir.to_owned(), found: name.into_owned() });
         }

@@ -9,7 +9,7 @@ use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgConnection, PgRow};
 use sqlx::{Arguments, AssertSqlSafe, Column, Postgres, Row as _, TypeInfo, ValueRef};
 
-use super::{SCHEMA, within};
+use super::within;
 use crate::database::{Connection, Row, Statement, Transaction, Work};
 use crate::table::{Cell, Table};
 
@@ -92,7 +92,9 @@ impl Connection for PgConnection {
         let view = view.to_owned();
         Box::pin(async move {
             let mut transaction = sqlx::Connection::begin(self).await?;
-            lock_row(&mut transaction, &view).await?;
+            if !view.is_empty() {
+                lock_row(&mut transaction, &view).await?;
+            }
             Ok(Box::new(transaction) as Box<dyn Transaction>)
         })
     }
@@ -103,8 +105,9 @@ impl Connection for PgConnection {
 
     fn indexes<'a>(&'a mut self, table: &'a str) -> Work<'a, Vec<(String, String)>> {
         Box::pin(async move {
-            let select = "SELECT indexname::text, indexdef FROM pg_indexes WHERE schemaname = $1 AND tablename = $2 ORDER BY 1";
-            let found: Vec<(String, String)> = sqlx::query_as(select).bind(SCHEMA).bind(table).fetch_all(self).await?;
+            let select =
+                "SELECT indexname::text, indexdef FROM pg_indexes WHERE schemaname = current_schema() AND tablename = $1 ORDER BY 1";
+            let found: Vec<(String, String)> = sqlx::query_as(select).bind(table).fetch_all(self).await?;
             let behind = |sql: String| {
                 let at = sql.find("USING ").ok_or_else(|| sqlx::Error::Protocol(format!("`{sql}` makes no index")))?;
                 Ok::<_, sqlx::Error>(sql[at..].to_owned())

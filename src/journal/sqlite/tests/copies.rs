@@ -44,6 +44,29 @@ fn a_backup_goes_into_an_empty_directory_only() {
 }
 
 #[test]
+fn what_lies_beside_the_journal_and_cannot_be_made_again_is_copied_with_it() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let kit = OnDisk::fresh();
+    let ops = rusqlite::Connection::open(kit.dir.path().join("ops.db")).unwrap();
+    ops.execute_batch("PRAGMA journal_mode = wal; CREATE TABLE cursors (name TEXT); INSERT INTO cursors VALUES ('mail')").unwrap();
+    fs::set_permissions(kit.dir.path().join("ops.db"), fs::Permissions::from_mode(0o600)).unwrap();
+    let target = tempfile::tempdir().unwrap();
+    let to = target.path().join("new");
+    backup(kit.dir.path(), &to, &mut |_, _| {}).unwrap();
+    assert_eq!(fs::metadata(to.join("ops.db")).unwrap().permissions().mode() & 0o777, 0o600, "it holds secrets");
+    let copy = rusqlite::Connection::open(to.join("ops.db")).unwrap();
+    let name: String = copy.query_row("SELECT name FROM cursors", [], |row| row.get(0)).unwrap();
+    assert_eq!((name.as_str(), SqliteJournal::open(&to).is_ok()), ("mail", true));
+    // one that is damaged is said to be, and nothing is left that looks like a backup
+    drop(ops);
+    fs::write(kit.dir.path().join("ops.db"), vec![7; 8192]).unwrap();
+    let to = target.path().join("damaged");
+    let failed = backup(kit.dir.path(), &to, &mut |_, _| {});
+    assert!(matches!(failed, Err(BackupError::Copy { .. })), "{failed:?}");
+    assert_eq!(fs::read_dir(&to).unwrap().count(), 0);
+}
+
+#[test]
 fn a_reader_beside_a_running_engine_sees_what_is_committed_and_writes_nothing() {
     let kit = OnDisk::fresh();
     kit.fill(0, 2);

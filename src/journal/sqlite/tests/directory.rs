@@ -102,7 +102,7 @@ fn an_emptied_journal_is_a_disaster_and_never_a_new_beginning() {
         assert!(matches!(error, OpenError::Emptied { .. }) && error.to_string().contains("backup"), "{sql}: {error}");
         assert!(refused(dir.path()).to_string().contains("emptied"), "and it stays so");
     }
-    for remains in ["views.db", "snapshots"] {
+    for remains in ["views.db", "ops.db", "snapshots"] {
         let dir = OnDisk::fresh().close();
         fs::remove_file(dir.path().join(FILE)).unwrap();
         fs::write(dir.path().join(remains), "").unwrap();
