@@ -14,21 +14,26 @@
 //! 3. An actor that is dropped while it acts leaves nothing running: the task is done again.
 //! 4. What an actor learns goes back through the door as a proposal, never into the journal or a view.
 
+pub mod book;
+pub mod brake;
+pub mod command;
+pub mod crew;
+pub mod dispatch;
+pub mod event;
+pub mod life;
+pub mod propose;
 pub mod rule;
-pub mod task;
+pub mod settle;
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use annals_events::kind::Kind;
-use annals_events::names::Key;
-use annals_events::time::Timestamp;
-use serde_json::Value;
+pub use annals_projections::ops::Task;
 
+pub use self::event::Event;
 use self::rule::{Endpoint, Rule};
-pub use self::task::Task;
 
 /// Hops from an event that nobody's rule caused: the chain may not be longer.
 pub const HOPS_MAX: u32 = 8;
@@ -58,86 +63,6 @@ pub struct Job {
     pub endpoint: Option<Arc<Endpoint>>,
     /// The event that caused it.
     pub event: Arc<Event>,
-}
-
-/// An event of the journal, read for rules and actors.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Event {
-    /// `workspace/model`.
-    pub key: Key,
-    /// What happened.
-    pub kind: Kind,
-    /// The CloudEvents id.
-    pub id: String,
-    /// The CloudEvents source; unique together with the id.
-    pub source: String,
-    /// `workspace/model` or `workspace/model/version`.
-    pub subject: String,
-    /// The version that it is about, as the engine decided.
-    pub version: Option<u64>,
-    /// The channel that it is about.
-    pub channel: Option<String>,
-    /// When it was recorded.
-    pub recorded: Timestamp,
-    /// Its partition.
-    pub partition: u32,
-    /// Its offset in the partition's log.
-    pub offset: u64,
-    /// Its place in the partition.
-    pub seq: u64,
-    /// Count of the events of its model, this one included.
-    pub modelseq: u64,
-    /// Who asked for it.
-    pub actor: String,
-    /// The event that caused it, if it says so.
-    pub causation: Option<String>,
-    /// What belongs together, if it says so.
-    pub correlation: Option<String>,
-    /// How many rules caused it, one after the other.
-    pub hops: u32,
-    /// The producer's `data`.
-    pub data: Value,
-    /// What the engine decided.
-    pub decided: Value,
-    /// The whole event as the stream writes it: a CloudEvent in structured mode, one line of JSON.
-    pub cloudevent: Vec<u8>,
-}
-
-impl Event {
-    /// The workspace.
-    #[must_use]
-    pub fn workspace(&self) -> &str {
-        self.key.workspace()
-    }
-
-    /// The model.
-    #[must_use]
-    pub fn model(&self) -> &str {
-        self.key.model()
-    }
-
-    /// `partition:seq`.
-    #[must_use]
-    pub fn position(&self) -> String {
-        format!("{}:{}", self.partition, self.seq)
-    }
-
-    /// What its consequences carry as `correlationid`.
-    #[must_use]
-    pub fn correlation(&self) -> &str {
-        self.correlation.as_deref().unwrap_or(&self.id)
-    }
-
-    /// A member of `{"data":…,"decided":…}` by JSON pointer (RFC 6901).
-    #[must_use]
-    pub fn pointer(&self, pointer: &str) -> Option<&Value> {
-        let rest = |half: &str| pointer.strip_prefix(half).filter(|rest| rest.is_empty() || rest.starts_with('/'));
-        match (rest("/data"), rest("/decided")) {
-            (Some(rest), _) => self.data.pointer(rest),
-            (_, Some(rest)) => self.decided.pointer(rest),
-            _ => None,
-        }
-    }
 }
 
 /// What became of a job, for now.

@@ -1,5 +1,11 @@
 //! A rule: when something happens, do something. Read from what the journal says, and checked.
 
+pub mod fit;
+pub mod read;
+pub mod render;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -12,7 +18,7 @@ pub const TIMEOUT: Duration = Duration::from_secs(300);
 /// Longest time that a rule may give a program.
 pub const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 3600);
 /// Longest cool-down.
-pub const COOLDOWN_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+pub const COOLDOWN_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Which kind of rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -88,6 +94,30 @@ pub struct Rule {
     pub endpoint: Option<Endpoint>,
 }
 
+impl Rule {
+    /// `trigger/<workspace>/<name>` or `subscription/<workspace>/<name>`: how the operational store calls it.
+    #[must_use]
+    pub fn id(&self) -> String {
+        rule_id(self.family, &self.workspace, &self.name)
+    }
+
+    /// The subscription that it tells, by name, if it tells one.
+    #[must_use]
+    pub fn tells(&self) -> Option<&str> {
+        match &self.act {
+            Do::Webhook(webhook) => Some(&webhook.subscription),
+            Do::Pipeline(Pipeline::Subscription(name)) => Some(name),
+            Do::Pipeline(Pipeline::Run(_)) | Do::Command(_) | Do::Propose(_) | Do::Kubernetes(_) => None,
+        }
+    }
+}
+
+/// How the operational store calls a rule.
+#[must_use]
+pub fn rule_id(family: Family, workspace: &str, name: &str) -> String {
+    format!("{}/{workspace}/{name}", family.as_str())
+}
+
 /// Where a subscription's events go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
@@ -140,6 +170,20 @@ pub enum Do {
     Propose(Propose),
     /// Brings a version onto a cluster.
     Kubernetes(Box<Kubernetes>),
+}
+
+impl Do {
+    /// The member of `do` that it is.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Webhook(_) => "webhook",
+            Self::Command(_) => "command",
+            Self::Pipeline(_) => "pipeline",
+            Self::Propose(_) => "propose",
+            Self::Kubernetes(_) => "kubernetes",
+        }
+    }
 }
 
 /// Tells a subscription.
