@@ -2,6 +2,7 @@
 
 pub mod ask;
 pub mod kafka;
+pub mod kubernetes;
 pub mod offline;
 
 use std::net::{SocketAddr, ToSocketAddrs};

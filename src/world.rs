@@ -17,10 +17,8 @@
 pub mod book;
 pub mod brake;
 pub mod command;
-pub mod crew;
-pub mod dispatch;
 pub mod event;
-pub mod life;
+pub mod kubernetes;
 pub mod propose;
 pub mod rule;
 pub mod settle;

@@ -215,8 +215,9 @@ const EDGES: [(&str, &[&str]); 10] = [
     // The runner knows how far each view is, which every read waits for.
     ("http", &["arbiter::door", "arbiter::Status", "arbiter::drive::AllCounts", "journal", "runner", "audit"]),
     ("arbiter", &["journal"]),
-    ("runner", &["arbiter::door", "journal", "world"]),
-    ("world", &["arbiter::door"]),
+    ("runner", &["arbiter::door", "journal"]),
+    // An actor that converges asks what is wanted now, and the runner knows how far the registry is.
+    ("world", &["arbiter::door", "runner"]),
     ("audit", &["journal"]),
     ("journal", &[]),
     ("config", &[]),
