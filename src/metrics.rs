@@ -1,5 +1,6 @@
 //! Every metric's name, help and labels, once. Units are base units, and the name ends in them.
 
+pub mod acting;
 pub mod operations;
 
 use std::time::Duration;
@@ -11,6 +12,7 @@ use prometheus::{
 
 use crate::arbiter::{Counts, Status};
 use crate::journal::publishing::{Publishing, State};
+use acting::Acting;
 use operations::Operations;
 
 /// The media type of [`Metrics::render`].
@@ -42,6 +44,8 @@ pub struct Metrics {
     publisher_repeated: IntCounter,
     /// For whoever keeps it running.
     pub operations: Operations,
+    /// What is done outside.
+    pub acting: Acting,
 }
 
 impl Metrics {
@@ -90,6 +94,7 @@ impl Metrics {
                 "Copies that were found twice among the promotions: the same id and bytes, after a late end of a transaction.",
             )?,
             operations: Operations::new(&registry)?,
+            acting: Acting::new(&registry)?,
             registry,
         };
         metrics.register()?;

@@ -17,8 +17,11 @@
 pub mod book;
 pub mod brake;
 pub mod command;
+pub mod crew;
+pub mod dispatch;
 pub mod event;
 pub mod kubernetes;
+pub mod life;
 pub mod propose;
 pub mod rule;
 pub mod settle;

@@ -1,0 +1,203 @@
+//! The crew: takes what is due, gives each task to its actor, and writes down what became of it.
+
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use annals_events::time::Timestamp;
+use annals_projections::Error;
+use annals_projections::ops::{Settled, Task, TaskState};
+use futures_util::FutureExt;
+use tokio::task::{Id, JoinSet};
+
+use super::event::NoEvent;
+use super::life::{Trouble, World, now};
+use super::rule::State;
+use super::settle::{postponed, settled};
+use super::{Actor, Done, Job, Retry, brake};
+
+/// Most jobs at once; of one rule the store gives fewer.
+pub const JOBS_MAX: usize = 256;
+/// How long nothing is looked for, if nobody says that there is something.
+const IDLE: Duration = Duration::from_secs(1);
+/// Least pause before a job that goes on is taken up again.
+const AGAIN_MIN: Duration = Duration::from_millis(50);
+/// How long a task waits for a subscription that is paused.
+const PAUSED: Duration = Duration::from_secs(10);
+/// How often it is tried to write down what became of a task.
+const SETTLE_TRIES: u32 = 5;
+/// Pause between two of them.
+const SETTLE_PAUSE: Duration = Duration::from_millis(500);
+
+/// Works until something is wrong. Dropping it drops all jobs: they are begun again.
+///
+/// # Errors
+/// [`Trouble`].
+pub async fn run(world: &Arc<World>) -> Result<(), Trouble> {
+    let mut jobs: JoinSet<Result<(), Error>> = JoinSet::new();
+    let mut lanes: HashMap<Id, (String, String)> = HashMap::new();
+    loop {
+        let now = now();
+        if lanes.len() < JOBS_MAX {
+            let busy: Vec<_> = lanes.values().cloned().collect();
+            for task in world.ops.due(now, JOBS_MAX - lanes.len(), &busy).await? {
+                let lane = (task.rule.clone(), task.lane.clone());
+                let handle = jobs.spawn(work(Arc::clone(world), task));
+                lanes.insert(handle.id(), lane);
+            }
+        }
+        let wait = world.ops.next_due(now).await?.map_or(IDLE, |next| until(now, next).min(IDLE));
+        tokio::select! {
+            Some(ended) = jobs.join_next_with_id(), if !jobs.is_empty() => {
+                let mut ended = Some(ended);
+                while let Some(one) = ended {
+                    match one {
+                        Ok((id, result)) => {
+                            lanes.remove(&id);
+                            result?;
+                        }
+                        Err(lost) => {
+                            tracing::error!("a job was lost: {lost}");
+                            lanes.remove(&lost.id());
+                        }
+                    }
+                    ended = jobs.try_join_next_with_id();
+                }
+            }
+            () = world.wake.notified() => {}
+            () = tokio::time::sleep(wait) => {}
+        }
+    }
+}
+
+fn until(now: Timestamp, then: Timestamp) -> Duration {
+    Duration::from_millis(u64::try_from(then.0 - now.0).unwrap_or(0))
+}
+
+/// What is to be done with a task.
+enum Ready {
+    /// This, by this actor.
+    Do(Box<Job>, Arc<dyn Actor>),
+    /// It fails before it begins.
+    Not(Done),
+    /// Not now.
+    Wait(String),
+}
+
+async fn work(world: Arc<World>, task: Task) -> Result<(), Error> {
+    let (settled, outcome) = match ready(&world, &task).await {
+        Ready::Wait(note) => (postponed(&task, note, PAUSED, now()), "waiting"),
+        Ready::Not(done) => finish(&world, &task, done),
+        Ready::Do(job, actor) => {
+            let done = AssertUnwindSafe(actor.act(&job)).catch_unwind().await.unwrap_or_else(|_| {
+                tracing::error!(rule = task.rule, event = task.event_id, "an actor panicked: this is a bug");
+                Done::Failed { note: "the actor met a mistake in the engine, which is in the log".into(), retry: Retry::Schedule }
+            });
+            if let Done::Gone { note } = &done {
+                pause(&world, &job, note).await;
+            }
+            finish(&world, &task, done)
+        }
+    };
+    if let Some(metrics) = &world.metrics {
+        metrics.acting.attempt(&task.rule, outcome);
+    }
+    write_down(&world, task.id, settled).await
+}
+
+/// The rule, the event and the actor of a task, or why there is none.
+async fn ready(world: &Arc<World>, task: &Task) -> Ready {
+    let never = |note: String| Ready::Not(Done::Failed { note, retry: Retry::Never });
+    let book = world.book();
+    let Some(page) = book.get(&task.rule) else { return Ready::Wait("its rule is not known yet".into()) };
+    let rule = match &page.rule {
+        Ok(rule) => Arc::clone(rule),
+        Err(why) => return never(format!("the rule cannot be meant: {why}; change the rule, and replay the task")),
+    };
+    match rule.state {
+        State::Active => {}
+        State::Paused => return Ready::Wait("the rule is paused".into()),
+        State::Removed => return Ready::Not(Done::Skipped { note: "the rule was removed".into() }),
+    }
+    let endpoint = rule.tells().map(|name| (name, book.endpoint(&rule.workspace, name)));
+    let endpoint = match endpoint {
+        None => None,
+        Some((name, None)) => return never(format!("there is no subscription `{name}`: add it, and replay the task")),
+        Some((name, Some(endpoint))) if endpoint.state == State::Paused => {
+            return Ready::Wait(format!("the subscription `{name}` is paused"));
+        }
+        Some((_, found)) => found,
+    };
+    let actor = match world.actors.of(&rule) {
+        Ok(actor) => actor,
+        Err(missing) => return never(format!("{missing}; then replay the task")),
+    };
+    match world.events.get(task.event.partition, task.event.offset, &task.event_id).await {
+        Ok(event) => match brake::too_far(&rule, &event) {
+            Some(note) => never(note),
+            None => Ready::Do(Box::new(Job { task: task.clone(), rule, endpoint, event }), actor),
+        },
+        Err(e @ (NoEvent::Read(_) | NoEvent::Lost)) => Ready::Not(Done::Failed { note: e.to_string(), retry: Retry::Schedule }),
+        Err(e @ (NoEvent::Missing { .. } | NoEvent::Corrupt(_))) => never(e.to_string()),
+    }
+}
+
+/// What is written down, and its word in the metrics.
+fn finish(world: &World, task: &Task, done: Done) -> (Settled, &'static str) {
+    let done = match done {
+        Done::Again { after, progress, note } => Done::Again { after: after.max(AGAIN_MIN), progress, note },
+        done => done,
+    };
+    let (gone, book) = (matches!(done, Done::Gone { .. }), world.book());
+    let now = now();
+    let settled = match book.get(&task.rule).and_then(|page| page.rule.as_ref().ok()) {
+        Some(rule) => settled(task, rule, done, now, dice()),
+        // without a rule there is no schedule
+        None => match done {
+            Done::Failed { note, .. } => Settled { state: TaskState::Parked, ..postponed(task, note, Duration::ZERO, now) },
+            _ => postponed(task, "its rule is not known yet".into(), PAUSED, now),
+        },
+    };
+    let outcome = match settled.state {
+        _ if gone => "gone",
+        TaskState::Done => "done",
+        TaskState::Running => "again",
+        TaskState::Pending => "failed",
+        TaskState::Parked => "parked",
+        TaskState::Skipped => "skipped",
+    };
+    if outcome == "parked" {
+        let note = settled.note.as_deref().unwrap_or_default();
+        tracing::warn!(rule = task.rule, event = task.event_id, "a task is parked: {note}");
+    }
+    (settled, outcome)
+}
+
+async fn pause(world: &World, job: &Job, note: &str) {
+    if let Err(e) = world.proposer.pause(job, note).await {
+        tracing::warn!(rule = job.task.rule, "the rule could not be paused although nobody is there: {e}");
+    }
+}
+
+/// Writes down what became of a task. What cannot be written is done again: rather twice than not at all.
+async fn write_down(world: &World, id: u64, settled: Settled) -> Result<(), Error> {
+    for left in (0..SETTLE_TRIES).rev() {
+        match world.ops.settle(id, settled.clone()).await {
+            Ok(_) | Err(Error::TaskChanged(_)) => return Ok(()),
+            Err(e @ Error::OpsUnavailable(_)) if left > 0 => {
+                tracing::debug!("what became of a task is written down later: {e}");
+                tokio::time::sleep(SETTLE_PAUSE).await;
+            }
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}
+
+/// A number from 0 to 1, for jitter only.
+fn dice() -> f64 {
+    let random = uuid::Uuid::now_v7().as_u128();
+    let [.., a, b, c, d] = random.to_be_bytes();
+    f64::from(u32::from_be_bytes([a, b, c, d])) / f64::from(u32::MAX)
+}
