@@ -122,9 +122,9 @@ impl Eye {
             match self.deployer.cluster(&self.place.cluster).map(|c| c.client()) {
                 Ok(client) => match client.await {
                     Ok(client) => self.follow(client).await,
-                    Err(trouble) => self.deployer.trouble_at(&self.place, Some(trouble.to_string())),
+                    Err(trouble) => drop(self.deployer.trouble_at(&self.place, Some(trouble.to_string()))),
                 },
-                Err(trouble) => self.deployer.trouble_at(&self.place, Some(trouble.to_string())),
+                Err(trouble) => drop(self.deployer.trouble_at(&self.place, Some(trouble.to_string()))),
             }
             tokio::time::sleep(AGAIN).await;
         }
