@@ -15,6 +15,8 @@ mod rebuild;
 mod replay;
 mod schemas;
 mod topics;
+mod trigger;
+mod webhook;
 
 use std::process::ExitCode;
 
@@ -107,6 +109,8 @@ fn dispatch(command: Command, out: &mut Output) -> Result<Exit, Failure> {
         Command::At(args) => read::at(&args, out),
         Command::Replay(args) => replay::run(&args, out),
         Command::Subscribe(args) => follow::run(&args, out),
+        Command::Webhook(args) => webhook::run(&args, out),
+        Command::Trigger(args) => trigger::run(&args, out),
         Command::Audit(Audit::Verify(args)) => offline::verify(&args, out),
         Command::Export(args) => offline::export(&args, out),
         Command::Import(args) => import::run(&args, out),

@@ -4,6 +4,8 @@ pub mod ask;
 pub mod kafka;
 pub mod kubernetes;
 pub mod offline;
+pub mod trigger;
+pub mod webhook;
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
@@ -14,6 +16,8 @@ use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use ask::{At, Emit, Get, Lineage, List, Replay, Subscribe, Timeline};
 use kafka::{Kafka, Role, Topics};
 use offline::{Import, Partition};
+use trigger::Trigger;
+use webhook::{Delivery, Webhook};
 
 /// Where a server listens, and clients look for it, unless told otherwise.
 pub const URL: &str = "http://127.0.0.1:8400";
@@ -64,6 +68,12 @@ pub enum Command {
     Replay(Replay),
     /// Follow the events as they happen
     Subscribe(Subscribe),
+    /// Deliver events to a URL
+    #[command(subcommand)]
+    Webhook(Webhook),
+    /// Act when something happens
+    #[command(subcommand)]
+    Trigger(Trigger),
     /// Check the journal
     #[command(subcommand)]
     Audit(Audit),
@@ -99,15 +109,22 @@ pub struct Serve {
     /// Keep the views in this PostgreSQL database, not in the directory: postgres://USER:PASSWORD@HOST/NAME
     #[arg(long, env = "ANNALS_DATABASE_URL", value_name = "URL", hide_env_values = true)]
     pub database: Option<String>,
-    /// What this instance does, of: door, arbiter, projector, publisher
-    #[arg(long, env = "ANNALS_ROLES", value_name = "ROLE,...", value_enum, value_delimiter = ',', default_values_t = Role::ALL)]
-    pub roles: Vec<Role>,
+    /// What this instance does, of: door, arbiter, projector, publisher, actor; all of it unless given, but on Kafka
+    /// without --database no actor, since each instance would act for itself
+    #[arg(long, env = "ANNALS_ROLES", value_name = "ROLE,...", value_enum, value_delimiter = ',')]
+    pub roles: Option<Vec<Role>>,
     /// Where to listen; port 0 takes a free one
     #[arg(long, env = "ANNALS_LISTEN", default_value = "127.0.0.1:8400", value_name = "HOST:PORT", value_parser = address)]
     pub listen: SocketAddr,
     /// Listen on an address that others can reach although nobody is asked who they are
     #[arg(long, env = "ANNALS_ALLOW_UNAUTHENTICATED", value_parser = FalseyValueParser::new())]
     pub allow_unauthenticated: bool,
+    /// Where webhooks may go.
+    #[command(flatten)]
+    pub delivery: Delivery,
+    /// Directory of the programs that triggers may run; none unless given
+    #[arg(long, env = "ANNALS_COMMANDS", value_name = "DIR")]
+    pub commands: Option<PathBuf>,
 }
 
 /// Where the engine is, and how to print what it says.
@@ -241,12 +258,19 @@ impl Serve {
         Some(&self.kafka).filter(|kafka| !kafka.bootstrap.is_empty())
     }
 
+    /// Whether this instance does that.
+    #[must_use]
+    pub fn has(&self, role: Role) -> bool {
+        let by_default = || role != Role::Actor || self.on_kafka().is_none() || self.database.is_some();
+        self.roles.as_ref().map_or_else(by_default, |roles| roles.contains(&role))
+    }
+
     /// Nobody is asked who they are yet, so others must not reach it unless that is wanted.
     ///
     /// # Errors
     /// What to do instead.
     pub fn check(&self) -> Result<(), String> {
-        if self.on_kafka().is_none() && Role::ALL.iter().any(|role| !self.roles.contains(role)) {
+        if self.on_kafka().is_none() && Role::ALL.iter().any(|role| !self.has(*role)) {
             return Err("one instance alone has every role: --roles is for several on Kafka (--kafka)".into());
         }
         if self.listen.ip().is_loopback() || self.allow_unauthenticated {
@@ -309,6 +333,9 @@ mod tests {
         let on_kafka = serve("annals serve --kafka a:1 --roles door");
         assert_eq!((on_kafka.on_kafka().unwrap().prefix.as_str(), on_kafka.check()), ("annals", Ok(())));
         assert!(serve("annals serve --roles door").check().unwrap_err().contains("--kafka"));
+        let acts = |line: &str| serve(line).has(Role::Actor);
+        assert!(acts("annals serve") && acts("annals serve --kafka a:1 --database postgres://h/d") && !acts("annals serve --kafka a:1"));
+        assert!(acts("annals serve --kafka a:1 --roles door,actor") && !on_kafka.has(Role::Arbiter));
         let Command::Topics(Topics::Create(create)) = parse("annals topics create --kafka a:1 --replication-factor 1").unwrap().command
         else {
             panic!("not create")
@@ -340,6 +367,11 @@ mod tests {
             "annals partition resume 3",
             "annals partition resume 3 --accept 7",
             "annals partition resume --skip-to 7",
+            "annals webhook add w --url https://h/",
+            "annals webhook rotate w --overlap 24",
+            "annals webhook replay w",
+            "annals webhook replay w --parked --delivery 3",
+            "annals serve --webhook-allow localhost",
             "annals get iris --url https://host",
             "annals get iris --url http://",
         ] {
@@ -371,6 +403,18 @@ mod tests {
             "annals doctor --log-format json",
             "annals topics create --kafka a:1,b:2 --partitions 3 --replication-factor 1 --min-insync-replicas 1",
             "annals topics check --kafka a:1 --kafka-prefix test --json",
+            "annals webhook add w --url https://h/ --type promoted,drifted --where /data/severity=high --signing hmac",
+            "annals webhook rotate w --overlap 7d --json",
+            "annals trigger add t --when {} --do {} --cooldown 60 --dedup x --actor ada --reason r",
+            "annals trigger apply rules.yaml --json",
+            "annals trigger list --workspace w",
+            "annals trigger history t --state parked --max 3",
+            "annals trigger dry-run t --from 2026-03-01T12:00:00Z",
+            "annals trigger dry-run --file rule.yaml",
+            "annals trigger replay t --parked",
+            "annals serve --commands dir",
+            "annals webhook replay w --since 2026-03-01T12:00:00Z",
+            "annals serve --webhook-allow 127.0.0.0/8,::1 --webhook-ca ca.pem",
             "annals serve --kafka a:1 --database postgres://h/d --schema-registry http://h:1 --roles door,arbiter",
         ] {
             assert!(parse(line).is_ok(), "{line}: {:?}", parse(line).err());

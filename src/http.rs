@@ -15,10 +15,13 @@ pub mod proposal;
 pub mod publish;
 pub mod read;
 pub mod replay;
+pub mod rules;
 pub mod state;
 pub mod stream;
+pub mod triggers;
 pub mod uri;
 pub mod views;
+pub mod webhooks;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -40,6 +43,7 @@ use crate::arbiter::drive::AllCounts;
 use crate::journal::publishing::Publishing;
 use crate::metrics::Metrics;
 use crate::runner::Runner;
+use crate::world::webhook::send::Sender;
 pub use operating::Operating;
 use problem::Problem;
 
@@ -68,6 +72,8 @@ pub struct Shared {
     pub viewing: watch::Receiver<Viewing>,
     /// The operational store, once it is open.
     pub ops: watch::Receiver<Operating>,
+    /// Delivers test messages to webhooks.
+    pub sender: Arc<Sender>,
     /// Becomes true when the engine stops: streams end then.
     pub stopping: watch::Receiver<bool>,
     /// Who may do how much at once.
@@ -164,6 +170,8 @@ fn door_paths() -> Router<App> {
         .route("/v1/models/{model}/timeline", get(read::history::timeline_of))
         .route("/v1/timeline", get(read::history::timeline))
         .route("/v1/channels/{channel}", get(read::holdings))
+        .merge(triggers::paths())
+        .merge(webhooks::paths())
 }
 
 async fn no_door(uri: Uri) -> Problem {

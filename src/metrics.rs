@@ -2,6 +2,7 @@
 
 pub mod acting;
 pub mod operations;
+pub mod webhooks;
 
 use std::time::Duration;
 
@@ -45,7 +46,9 @@ pub struct Metrics {
     /// For whoever keeps it running.
     pub operations: Operations,
     /// What is done outside.
-    pub acting: Acting,
+    pub acting: acting::Acting,
+    /// Of webhooks.
+    pub webhooks: webhooks::Webhooks,
 }
 
 impl Metrics {
@@ -94,7 +97,8 @@ impl Metrics {
                 "Copies that were found twice among the promotions: the same id and bytes, after a late end of a transaction.",
             )?,
             operations: Operations::new(&registry)?,
-            acting: Acting::new(&registry)?,
+            acting: acting::Acting::new(&registry)?,
+            webhooks: webhooks::Webhooks::new(&registry)?,
             registry,
         };
         metrics.register()?;

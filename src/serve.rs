@@ -20,6 +20,7 @@ use crate::journal::kafka::derived::Running;
 use crate::journal::kafka::registry::Registry;
 use crate::journal::{open, sqlite};
 use crate::metrics::Metrics;
+use crate::world::webhook::send::Sender;
 
 /// How long requests may take to end once the engine stops.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
@@ -51,6 +52,8 @@ pub async fn run(config: config::Serve) -> anyhow::Result<()> {
     let (opened, ops) = watch::channel(Operating::Opening);
     let (handle, for_ops, its_journal, stop_ops) = (views.handle().clone(), config.clone(), journal.id().to_owned(), stopping.clone());
     views.spawn_blocking(move || handle.block_on(opening::ops(for_ops, its_journal, opened, stop_ops)));
+    let sender = Sender::new(config.delivery.allow.clone().into(), config.delivery.ca.as_deref()).map_err(anyhow::Error::msg)?;
+    let sender = Arc::new(sender);
     let data = config.data.clone();
     let shared = Arc::new(Shared {
         door,
@@ -60,10 +63,11 @@ pub async fn run(config: config::Serve) -> anyhow::Result<()> {
         publishing: publisher.as_ref().map(Running::publishing),
         viewing: viewing.clone(),
         ops,
+        sender,
         stopping,
         places: Places::default(),
     });
-    let has_door = config.roles.contains(&config::kafka::Role::Door);
+    let has_door = config.has(config::kafka::Role::Door);
     tracing::info!(journal = journal.id(), partitions = journal.partitions(), data = %config.data.display(), "serving");
     say(&format!("annals listens on http://{address}"));
     serve_until_told(listener, http::router(shared, has_door), stop).await?;
@@ -85,7 +89,7 @@ pub async fn run(config: config::Serve) -> anyhow::Result<()> {
 
 /// Opens the journal on a thread that may block: it asks a disk or a cluster.
 async fn open_journal(config: config::Serve, schemas: Option<Arc<Registry>>) -> anyhow::Result<Arc<dyn Journal>> {
-    let arbitrate = config.roles.contains(&config::kafka::Role::Arbiter);
+    let arbitrate = config.has(config::kafka::Role::Arbiter);
     let opening = tokio::task::spawn_blocking(move || open::open(&config.data, config.on_kafka(), arbitrate, schemas));
     Ok(opening.await??)
 }
@@ -98,7 +102,7 @@ fn start_publisher(
     snapshots: Arc<Directory>,
     schemas: Option<Arc<Registry>>,
 ) -> anyhow::Result<Option<Running>> {
-    let Some(kafka) = config.on_kafka().filter(|_| config.roles.contains(&config::kafka::Role::Publisher)) else { return Ok(None) };
+    let Some(kafka) = config.on_kafka().filter(|_| config.has(config::kafka::Role::Publisher)) else { return Ok(None) };
     let of = Arc::clone(journal);
     let start = move |partition, seq_max| {
         let kept = snapshot::load_up_to(&*of, &*snapshots, partition, seq_max)?;

@@ -23,8 +23,10 @@ pub mod event;
 pub mod kubernetes;
 pub mod life;
 pub mod propose;
+pub mod rehearsal;
 pub mod rule;
 pub mod settle;
+pub mod webhook;
 
 use std::future::Future;
 use std::pin::Pin;

@@ -35,6 +35,17 @@ pub struct Answer {
     pub body: Value,
 }
 
+/// How something is changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// Does it.
+    Post,
+    /// Makes it so.
+    Put,
+    /// Ends it.
+    Delete,
+}
+
 /// Why there is no answer.
 #[derive(Debug)]
 pub enum NoAnswer {
@@ -110,6 +121,25 @@ impl Client {
             request = request.header(*name, *value);
         }
         request.send(body).map_err(|e| self.no_answer(e)).and_then(read)
+    }
+
+    /// Changes something, and expects JSON or nothing. `null` is no body.
+    ///
+    /// # Errors
+    /// [`Failure`] in the words of the engine.
+    pub fn change(&self, method: Method, path: &Path, body: &Value) -> Result<Value, Failure> {
+        let method = match method {
+            Method::Post => ureq::http::Method::POST,
+            Method::Put => ureq::http::Method::PUT,
+            Method::Delete => ureq::http::Method::DELETE,
+        };
+        let request = ureq::http::Request::builder().method(method).uri(self.address(path)).header("content-type", "application/json");
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let request = request.body(body).map_err(|e| Failure::Usage(e.to_string()))?;
+        // DELETE says why in its body, which the library would not send unless told
+        let sent = self.agent.run(self.agent.configure_request(request).allow_non_standard_methods(true).build());
+        let answer = sent.map_err(|e| self.no_answer(e)).and_then(read).map_err(|none| self.unavailable(none))?;
+        if answer.status < 300 { Ok(answer.body) } else { Err(refused(&answer)) }
     }
 
     /// Asks for something long, and returns it as it comes.

@@ -3,6 +3,7 @@
 mod cluster;
 mod halted;
 mod publisher;
+mod webhooks;
 
 use std::path::Path as FilePath;
 use std::thread;
@@ -146,6 +147,7 @@ fn engine(client: &Client) -> Result<Vec<Finding>, Failure> {
     findings.extend(partitions(&heads));
     findings.extend(cluster::findings(&around));
     findings.extend(publisher::findings(client)?);
+    findings.extend(webhooks::findings(client)?);
     findings.extend(views(&answer, &all, &heads));
     Ok(findings)
 }

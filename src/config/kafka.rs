@@ -45,11 +45,13 @@ pub enum Role {
     Projector,
     /// Writes the derived topics
     Publisher,
+    /// Does what triggers and webhooks say
+    Actor,
 }
 
 impl Role {
     /// Every role: what an instance does unless told otherwise.
-    pub const ALL: [Self; 4] = [Self::Door, Self::Arbiter, Self::Projector, Self::Publisher];
+    pub const ALL: [Self; 5] = [Self::Door, Self::Arbiter, Self::Projector, Self::Publisher, Self::Actor];
 }
 
 /// The topics on Kafka.

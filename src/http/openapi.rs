@@ -7,7 +7,7 @@ use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use utoipa::OpenApi;
 
-use super::{cursors, proposal, publish, read, replay, state, stream, views};
+use super::{cursors, proposal, publish, read, replay, state, stream, triggers, views, webhooks};
 
 /// The description.
 #[derive(OpenApi)]
@@ -21,6 +21,7 @@ use super::{cursors, proposal, publish, read, replay, state, stream, views};
     tags(
         (name = "events", description = "proposals in, events out"),
         (name = "models", description = "what the views know; every read can ask for the past with `as_of`"),
+        (name = "world", description = "what is done outside when something happens"),
         (name = "state", description = "how the engine is"),
     ),
     paths(
@@ -30,6 +31,10 @@ use super::{cursors, proposal, publish, read, replay, state, stream, views};
         read::channels, read::channel, read::aliases, read::alias, read::deployments, read::deployment, read::drifts,
         read::history::timeline_of, read::history::timeline, read::holdings,
         views::list, views::rebuild,
+        triggers::list, triggers::get, triggers::put, triggers::remove, triggers::pause, triggers::resume, triggers::history,
+        triggers::replay, triggers::dry_run,
+        webhooks::list, webhooks::get, webhooks::put, webhooks::remove, webhooks::pause, webhooks::resume, webhooks::rotate,
+        webhooks::deliveries::test, webhooks::deliveries::list, webhooks::deliveries::replay,
         state::healthz, state::readyz, state::metrics, state::partitions, document,
     ),
 )]

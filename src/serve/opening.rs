@@ -17,7 +17,7 @@ const DATABASE_PAUSE: Duration = Duration::from_secs(2);
 /// Opens the views. A failure is told by `/readyz` and by every read, and does not endanger the
 /// journal. A database that is away is waited for.
 pub async fn views(config: config::Serve, door: Arc<Door>, opened: watch::Sender<Viewing>, mut stopping: watch::Receiver<bool>) {
-    let applies = config.roles.contains(&config::kafka::Role::Projector);
+    let applies = config.has(config::kafka::Role::Projector);
     let viewing = loop {
         let journal = door.journal().id();
         let views = match &config.database {

@@ -4,8 +4,6 @@
 //! Exit 0: done. Exit 75 (`EX_TEMPFAIL`): not yet, tried again without counting. Anything else: failed.
 
 mod process;
-#[cfg(test)]
-mod tests;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -136,11 +134,15 @@ impl Actor for Commands {
 /// The file, if it is one that may be run.
 fn program(directory: Option<&Path>, run: &str) -> Result<PathBuf, String> {
     let Some(directory) = directory else {
-        return Err(format!("this instance runs no programs: start it with --commands DIR, with `{run}` in the directory, and replay the task"));
+        return Err(format!(
+            "this instance runs no programs: start it with --commands DIR, with `{run}` in the directory, and replay the task"
+        ));
     };
     let path = directory.join(run);
     match std::fs::metadata(&path) {
-        Ok(found) if !found.is_file() => Err(format!("`{run}` in the directory of commands is no file: put the program there, and replay the task")),
+        Ok(found) if !found.is_file() => {
+            Err(format!("`{run}` in the directory of commands is no file: put the program there, and replay the task"))
+        }
         Ok(found) if !is_executable(&found) => Err(format!("`{run}` is not executable: chmod +x it, and replay the task")),
         Ok(_) => Ok(path),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {

@@ -49,7 +49,8 @@ impl Actors {
         let (actor, missing) = match &rule.act {
             Do::Webhook(_) | Do::Pipeline(Pipeline::Subscription(_)) => (&self.webhook, "this instance tells no subscriptions".to_owned()),
             Do::Command(command) | Do::Pipeline(Pipeline::Run(command)) => {
-                let missing = format!("this instance runs no programs: start it with --commands DIR, with `{}` in the directory", command.run);
+                let missing =
+                    format!("this instance runs no programs: start it with --commands DIR, with `{}` in the directory", command.run);
                 (if self.commands { &self.command } else { &None }, missing)
             }
             Do::Propose(_) => (&self.propose, "this instance proposes nothing".to_owned()),

@@ -131,13 +131,7 @@ impl Proposer {
         self.submit(hash[..32].to_owned(), actor.to_owned(), &[], wanted).await
     }
 
-    async fn submit(
-        &self,
-        id: String,
-        actor: String,
-        extensions: &[(&str, String)],
-        wanted: &Wanted,
-    ) -> Result<Proposed, NotProposed> {
+    async fn submit(&self, id: String, actor: String, extensions: &[(&str, String)], wanted: &Wanted) -> Result<Proposed, NotProposed> {
         let mut attributes: BTreeMap<String, String> = extensions.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
         for (name, value) in [
             ("specversion", "1.0"),
@@ -164,7 +158,9 @@ impl Proposer {
                 Ok(Proposed { id, position: Some(format!("{}:{}", answer.partition, place.seq)) })
             }
             // the id follows from rule and cause: it was accepted, and the rule has changed since
-            Outcome::Refused(refusal) | Outcome::Malformed(refusal) if refusal.code == Code::IdConflict => Ok(Proposed { id, position: None }),
+            Outcome::Refused(refusal) | Outcome::Malformed(refusal) if refusal.code == Code::IdConflict => {
+                Ok(Proposed { id, position: None })
+            }
             Outcome::Refused(refusal) | Outcome::Malformed(refusal) => Err(refused(refusal)),
         }
     }

@@ -92,6 +92,12 @@ pub fn postponed(task: &Task, note: String, after: Duration, now: Timestamp) -> 
     }
 }
 
+/// What only a person can set right.
+#[must_use]
+pub fn parked(task: &Task, note: String, now: Timestamp) -> Settled {
+    Settled { state: TaskState::Parked, ..postponed(task, note, Duration::ZERO, now) }
+}
+
 fn later(now: Timestamp, after: Duration) -> Timestamp {
     Timestamp(now.0.saturating_add(i64::try_from(after.as_millis()).unwrap_or(i64::MAX)))
 }
@@ -99,6 +105,3 @@ fn later(now: Timestamp, after: Duration) -> Timestamp {
 fn cut(note: String) -> String {
     if note.chars().count() <= NOTE_MAX { note } else { note.chars().take(NOTE_MAX).chain(['…']).collect() }
 }
-
-#[cfg(test)]
-mod tests;

@@ -27,6 +27,11 @@ impl Engine {
         Self::spawn(data, extra, Stdio::piped())
     }
 
+    /// As [`Engine::start`], with more arguments; what it says is thrown away.
+    pub fn start_quietly(data: &Path, extra: &[&str]) -> Self {
+        Self::spawn(data, extra, Stdio::null())
+    }
+
     fn spawn(data: &Path, extra: &[&str], stderr: Stdio) -> Self {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let address = format!("127.0.0.1:{port}");

@@ -8,6 +8,7 @@ mod journal;
 mod kafka;
 mod scale;
 mod sqlite;
+mod webhooks;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -40,6 +41,9 @@ fn main() {
     let wanted = |name: &str| asked.is_empty() || asked.iter().any(|a| a == name);
     if asked.iter().any(|a| a == "kafka") {
         return kafka::run();
+    }
+    if asked.iter().any(|a| a == "webhooks") {
+        return webhooks::run();
     }
     if wanted("accept") {
         accept::run();

@@ -21,3 +21,4 @@ mod services;
 mod stage;
 mod stream;
 mod surface;
+mod webhooks;

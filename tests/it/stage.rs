@@ -121,6 +121,15 @@ impl Engine {
         response(request.send(body))
     }
 
+    pub fn put(&self, path: &str, body: &[u8]) -> Response {
+        response(agent().put(format!("{}{path}", self.url)).header("content-type", "application/json").send(body))
+    }
+
+    /// What it said on standard error so far.
+    pub fn said(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
     /// Publishes a structured CloudEvent.
     pub fn publish(&self, event: &Value) -> Response {
         self.post("/v1/events", &[("content-type", "application/cloudevents+json")], event.to_string().as_bytes())

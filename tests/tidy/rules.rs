@@ -213,7 +213,7 @@ const EDGES: [(&str, &[&str]); 10] = [
         &["serve", "audit", "arbiter::resume", "journal", "runner", "http::cloudevent", "http::filter", "http::position", "http::problem"],
     ),
     // The runner knows how far each view is, which every read waits for.
-    ("http", &["arbiter::door", "arbiter::Status", "arbiter::drive::AllCounts", "journal", "runner", "audit"]),
+    ("http", &["arbiter::door", "arbiter::Status", "arbiter::drive::AllCounts", "journal", "runner", "audit", "world"]),
     ("arbiter", &["journal"]),
     ("runner", &["arbiter::door", "journal"]),
     // An actor that converges asks what is wanted now, and the runner knows how far the registry is.

@@ -99,7 +99,18 @@ impl Rule {
         }
         let cooldown = spec.cooldown_s.filter(|s| *s > 0).map(|s| bounded("cooldown_s", s, COOLDOWN_MAX)).transpose()?;
         let Named { family, workspace, name, revision, state } = *named;
-        Ok(Self { family, workspace: workspace.into(), name: name.into(), revision, state, when, act, cooldown, dedup: spec.dedup, endpoint })
+        Ok(Self {
+            family,
+            workspace: workspace.into(),
+            name: name.into(),
+            revision,
+            state,
+            when,
+            act,
+            cooldown,
+            dedup: spec.dedup,
+            endpoint,
+        })
     }
 }
 

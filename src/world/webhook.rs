@@ -1,0 +1,150 @@
+//! Webhooks: tells a subscription's endpoint what happened, by the Standard Webhooks spec.
+//!
+//! The loop keeps the order per model, the schedule and what became of each delivery; here is one
+//! try. An endpoint gets `{"type","timestamp","data"}`, in which `data` is the CloudEvent as the
+//! stream writes it, so that whoever reads both needs one parser.
+
+pub mod address;
+pub mod answer;
+pub mod keys;
+pub mod send;
+pub mod sign;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use annals_events::time::Timestamp;
+use annals_projections::ops::Ops;
+
+use self::answer::{Attempt, Outcome};
+use self::send::{Message, Sender};
+use self::sign::{Key, signatures, webhook_id};
+use super::rule::Endpoint;
+use super::{Acting, Actor, Done, Event, Job, Retry};
+use crate::metrics::Metrics;
+use crate::metrics::webhooks::Tried;
+
+/// The type of a delivery that tells of no event.
+pub const TEST: &str = "annals.test";
+/// Pause after which the keys are looked for again, if their store did not answer.
+const STORE_PAUSE: Duration = Duration::from_secs(5);
+
+/// Delivers to subscriptions.
+pub struct Webhooks {
+    sender: Arc<Sender>,
+    ops: Ops,
+    metrics: Arc<Metrics>,
+}
+
+impl Webhooks {
+    /// Delivers with the keys that are in this store.
+    #[must_use]
+    pub fn new(sender: Arc<Sender>, ops: Ops, metrics: Arc<Metrics>) -> Self {
+        Self { sender, ops, metrics }
+    }
+
+    /// Sends a message that tells of no event, now and once, and returns its id and what came of it.
+    ///
+    /// # Errors
+    /// What is missing, for a person.
+    pub async fn test(&self, endpoint: &Endpoint) -> Result<(String, Attempt), String> {
+        let id = format!("test_{}", uuid::Uuid::now_v7().simple());
+        let keys = self.keys(endpoint).await?;
+        let body = test_payload(endpoint, now());
+        let attempt = self.send(endpoint, &keys, id.clone(), body).await;
+        Ok((id, attempt))
+    }
+
+    async fn keys(&self, endpoint: &Endpoint) -> Result<Vec<Key>, String> {
+        let Endpoint { workspace, name, .. } = endpoint;
+        let keys = keys::valid(&self.ops, &keys::owner(workspace, name), now()).await?;
+        if keys.is_empty() {
+            // an unsigned message, or one that is signed with a key that the receiver cannot know, is of no use
+            return Err(format!("the subscription has no key in this store: `annals webhook rotate {name}` makes one"));
+        }
+        Ok(keys)
+    }
+
+    async fn send(&self, endpoint: &Endpoint, keys: &[Key], id: String, body: Vec<u8>) -> Attempt {
+        let timestamp_s = now().0.div_euclid(1000);
+        let message = Message { signature: signatures(keys, &id, timestamp_s, &body), id, timestamp_s, body };
+        let attempt = self.sender.send(&endpoint.url, message).await;
+        self.metrics.webhooks.tried(tried(&attempt), attempt.took);
+        attempt
+    }
+}
+
+impl Actor for Webhooks {
+    fn act<'a>(&'a self, job: &'a Job) -> Acting<'a> {
+        Box::pin(async move {
+            let Some(endpoint) = &job.endpoint else {
+                return Done::Failed { note: "the subscription that the rule tells is not there".into(), retry: Retry::Schedule };
+            };
+            let event = &job.event;
+            let keys = match self.keys(endpoint).await {
+                Ok(keys) => keys,
+                Err(note) => return Done::Failed { note, retry: Retry::After(STORE_PAUSE) },
+            };
+            done(&self.send(endpoint, &keys, webhook_id(&event.source, &event.id), payload(event)).await)
+        })
+    }
+}
+
+fn tried(attempt: &Attempt) -> Tried {
+    match (attempt.outcome(), &attempt.result) {
+        (Outcome::Delivered, _) => Tried::Delivered,
+        (Outcome::Gone, _) => Tried::Gone,
+        (Outcome::Failed(_), Ok(_)) => Tried::Refused,
+        (Outcome::Failed(_), Err(_)) => Tried::Unanswered,
+    }
+}
+
+/// What a try means to the loop.
+fn done(attempt: &Attempt) -> Done {
+    let note = attempt.note();
+    match attempt.outcome() {
+        Outcome::Delivered => Done::Succeeded { note: Some(note), outcome: None },
+        Outcome::Gone => Done::Gone { note },
+        Outcome::Failed(None) => Done::Failed { note, retry: Retry::Schedule },
+        Outcome::Failed(Some(wait)) => Done::Failed { note, retry: Retry::After(wait) },
+    }
+}
+
+/// The body: type, the time at which the event was recorded, and the event.
+fn payload(event: &Event) -> Vec<u8> {
+    let mut body = format!(r#"{{"type":"{}","timestamp":"{}","data":"#, event.kind.dotted(), event.recorded).into_bytes();
+    body.extend_from_slice(&event.cloudevent);
+    body.push(b'}');
+    body
+}
+
+fn test_payload(endpoint: &Endpoint, now: Timestamp) -> Vec<u8> {
+    let data = serde_json::json!({"workspace": endpoint.workspace, "subscription": endpoint.name});
+    serde_json::json!({"type": TEST, "timestamp": now.to_string(), "data": data}).to_string().into_bytes()
+}
+
+pub(crate) fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use answer::Answer;
+
+    #[test]
+    fn what_is_answered_becomes_what_the_loop_does() {
+        let of = |status, retry_after| {
+            let answer = Answer { status, retry_after, ..Answer::default() };
+            done(&Attempt { took: Duration::ZERO, result: Ok(answer) })
+        };
+        let day = Duration::from_secs(24 * 3600);
+        assert!(matches!(of(204, None), Done::Succeeded { .. }));
+        assert!(matches!(of(410, None), Done::Gone { .. }));
+        assert!(matches!(of(500, None), Done::Failed { retry: Retry::Schedule, .. }));
+        assert!(matches!(of(429, Some(day)), Done::Failed { retry: Retry::After(wait), .. } if wait == day));
+        let reset = Attempt { took: Duration::ZERO, result: Err("reset".into()) };
+        assert!(matches!(done(&reset), Done::Failed { retry: Retry::Schedule, .. }));
+    }
+}
