@@ -1,6 +1,8 @@
 //! The HTTP door: its paths, what they share, and what happens when there is no such path.
 
+pub mod acting;
 pub mod cloudevent;
+pub mod clusters;
 pub mod cursors;
 pub mod extract;
 pub mod filter;
@@ -43,6 +45,8 @@ use crate::arbiter::drive::AllCounts;
 use crate::journal::publishing::Publishing;
 use crate::metrics::Metrics;
 use crate::runner::Runner;
+use crate::world::kubernetes::Deployer;
+use crate::world::life::World;
 use crate::world::webhook::send::Sender;
 pub use operating::Operating;
 use problem::Problem;
@@ -74,6 +78,10 @@ pub struct Shared {
     pub ops: watch::Receiver<Operating>,
     /// Delivers test messages to webhooks.
     pub sender: Arc<Sender>,
+    /// Who deploys, if the engine was told of clusters.
+    pub deployer: Option<Arc<Deployer>>,
+    /// What acts on the world, once its store is open.
+    pub world: watch::Receiver<Option<Arc<World>>>,
     /// Becomes true when the engine stops: streams end then.
     pub stopping: watch::Receiver<bool>,
     /// Who may do how much at once.
@@ -139,6 +147,7 @@ fn state_paths() -> Router<App> {
     Router::new()
         .route("/v1/partitions", get(state::partitions))
         .route("/v1/views", get(views::list))
+        .route("/v1/acting", get(acting::acting))
         .route("/v1/views/{name}/rebuild", post(views::rebuild))
         .route("/healthz", get(state::healthz))
         .route("/readyz", get(state::readyz))
@@ -172,6 +181,7 @@ fn door_paths() -> Router<App> {
         .route("/v1/channels/{channel}", get(read::holdings))
         .merge(triggers::paths())
         .merge(webhooks::paths())
+        .merge(clusters::paths())
 }
 
 async fn no_door(uri: Uri) -> Problem {

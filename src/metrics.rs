@@ -13,7 +13,6 @@ use prometheus::{
 
 use crate::arbiter::{Counts, Status};
 use crate::journal::publishing::{Publishing, State};
-use acting::Acting;
 use operations::Operations;
 
 /// The media type of [`Metrics::render`].

@@ -1,5 +1,6 @@
 //! The wiring: opens what there is, joins it, runs it, and takes it down in order.
 
+mod acting;
 mod opening;
 
 use std::path::{Path, PathBuf};
@@ -54,6 +55,8 @@ pub async fn run(config: config::Serve) -> anyhow::Result<()> {
     views.spawn_blocking(move || handle.block_on(opening::ops(for_ops, its_journal, opened, stop_ops)));
     let sender = Sender::new(config.delivery.allow.clone().into(), config.delivery.ca.as_deref()).map_err(anyhow::Error::msg)?;
     let sender = Arc::new(sender);
+    let deployer = acting::deployer(&config, &door, &viewing);
+    let acting = acting::start(&config, &door, &metrics, ops.clone(), address, deployer.clone(), &stopping)?;
     let data = config.data.clone();
     let shared = Arc::new(Shared {
         door,
@@ -64,6 +67,8 @@ pub async fn run(config: config::Serve) -> anyhow::Result<()> {
         viewing: viewing.clone(),
         ops,
         sender,
+        deployer,
+        world: acting.world(),
         stopping,
         places: Places::default(),
     });
@@ -72,6 +77,8 @@ pub async fn run(config: config::Serve) -> anyhow::Result<()> {
     say(&format!("annals listens on http://{address}"));
     serve_until_told(listener, http::router(shared, has_door), stop).await?;
     opening.await?;
+    // whoever acts proposes, too: nothing may be under way when the arbiters go
+    acting.ended().await;
     // the journal first: what was accepted must be safe even if a view takes its time
     let stop = move || {
         arbiters.stop();

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::{Remote, Workspace};
+
 /// Which clusters there are.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Kubernetes {
@@ -16,6 +18,32 @@ pub struct Kubernetes {
         value_parser = cluster
     )]
     pub clusters: Vec<Cluster>,
+}
+
+/// An object that is taken over.
+#[derive(Clone, Debug, Args)]
+pub struct Adopt {
+    /// The object, as the engine calls the cluster and `kubectl get` the rest
+    #[arg(value_name = "CLUSTER/NAMESPACE/NAME")]
+    pub object: String,
+    /// The model that it serves
+    #[arg(long, value_name = "NAME")]
+    pub model: String,
+    /// The number of the version that it runs
+    #[arg(long, value_name = "NUMBER")]
+    pub version: u64,
+    /// The channel that it serves; it must hold the version
+    #[arg(long, value_name = "CHANNEL")]
+    pub channel: Option<String>,
+    /// Who says so
+    #[arg(long, env = "ANNALS_ACTOR", value_name = "NAME")]
+    pub actor: Option<String>,
+    /// In which workspace.
+    #[command(flatten)]
+    pub workspace: Workspace,
+    /// Where to ask.
+    #[command(flatten)]
+    pub remote: Remote,
 }
 
 /// A cluster.

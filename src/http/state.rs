@@ -87,6 +87,9 @@ pub async fn readyz(State(app): State<App>) -> Response {
     let mut notes: Vec<_> = app.door.journal().schemas().and_then(|status| status.trouble()).into_iter().collect();
     notes.extend(app.publishing.iter().flat_map(|publishing| publishing.borrow().notes()));
     notes.extend(app.ops.borrow().note());
+    notes.extend(
+        app.world.borrow().as_ref().and_then(|world| world.standing().trouble).map(|why| format!("events are not dispatched: {why}")),
+    );
     let ready = reasons.is_empty();
     let mut response = super::json(&Readiness { ready, reasons, notes });
     if !ready {
@@ -157,6 +160,7 @@ pub async fn metrics(State(app): State<App>) -> Result<Response, Problem> {
     if let Some(bytes) = (app.journal_bytes)() {
         app.metrics.operations.journal_bytes(bytes);
     }
+    super::acting::measure(&app).await;
     let text = app.metrics.render().map_err(|e| Problem::internal(format!("the metrics cannot be written: {e}")))?;
     Ok(([(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE))], text).into_response())
 }

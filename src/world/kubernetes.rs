@@ -53,9 +53,7 @@ pub enum NotApplied {
     #[error("{0}")]
     Trouble(#[from] Trouble),
     /// It is there, and Annals did not make it.
-    #[error(
-        "{0} is there and was not made by Annals: take it over with `annals adopt {0}`, remove it, or give the rule another `name`"
-    )]
+    #[error("{0} is there and was not made by Annals: take it over with `annals adopt {0}`, remove it, or give the rule another `name`")]
     Foreign(String),
     /// It is another model's.
     #[error("the object serves {0}: give the rule a `name` of its own for each model, such as {{model}}-{{channel}}")]
@@ -118,7 +116,8 @@ impl Deployer {
         for _ in 0..MOVED_MAX {
             let found = cluster.get(target, &resource).await?;
             if let Some(found) = &found {
-                let there = Mark::of(found).ok_or_else(|| NotApplied::Foreign(format!("{}/{}/{}", target.cluster, target.namespace, target.name)))?;
+                let there = Mark::of(found)
+                    .ok_or_else(|| NotApplied::Foreign(format!("{}/{}/{}", target.cluster, target.namespace, target.name)))?;
                 mark.may_replace(&there).map_err(|not| match not {
                     NotOver::Others(model) => NotApplied::Others(model),
                     NotOver::Newer { version, .. } => NotApplied::Newer(version),

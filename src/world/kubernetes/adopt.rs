@@ -98,7 +98,9 @@ impl Deployer {
         let mut events = vec![requested];
         let (kind, outcome) = match standing::of(made, &taken) {
             Standing::Up(observed) => (Kind::DeploymentSucceeded, json!({"deployment": id, "observed": observed})),
-            Standing::Coming(said) | Standing::Failed(said) => (Kind::DeploymentFailed, json!({"deployment": id, "error": format!("taken over while it was not up: {said}")})),
+            Standing::Coming(said) | Standing::Failed(said) => {
+                (Kind::DeploymentFailed, json!({"deployment": id, "error": format!("taken over while it was not up: {said}")}))
+            }
         };
         events.push(self.say(adopt, kind, &id, outcome).await?);
         let mut observed = json!({"target": adopt.target.data(), "finding": "adopted", "reason": format!("by {}", adopt.actor)});
@@ -150,8 +152,14 @@ async fn take(cluster: &Cluster, target: &Target, made: Made, found: &Value, mar
         Err(Trouble::Moved) => cluster.apply(target, &manifest, None, &force).await?,
         other => other?,
     };
-    let is_kept = |entry: &&Value| !entry["subresource"].is_null() || [MANAGER, "kube-controller-manager"].contains(&entry["manager"].as_str().unwrap_or_default());
-    let owners: Vec<Value> = taken.pointer("/metadata/managedFields").and_then(Value::as_array).map(|all| all.iter().filter(is_kept).cloned().collect()).unwrap_or_default();
+    let is_kept = |entry: &&Value| {
+        !entry["subresource"].is_null() || [MANAGER, "kube-controller-manager"].contains(&entry["manager"].as_str().unwrap_or_default())
+    };
+    let owners: Vec<Value> = taken
+        .pointer("/metadata/managedFields")
+        .and_then(Value::as_array)
+        .map(|all| all.iter().filter(is_kept).cloned().collect())
+        .unwrap_or_default();
     let patch = json!({"metadata": {"managedFields": owners}});
     cluster.merge(target, &resource(made, Some(&manifest.api_version)), patch.as_object().cloned().unwrap_or_default()).await
 }

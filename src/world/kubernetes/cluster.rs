@@ -203,7 +203,8 @@ impl Cluster {
     pub async fn pods(&self, namespace: &str, deployment: &Value) -> Vec<Value> {
         let Some(labels) = deployment.pointer("/spec/selector/matchLabels").and_then(Value::as_object) else { return Vec::new() };
         let selector: Vec<String> = labels.iter().map(|(name, value)| format!("{name}={}", value.as_str().unwrap_or_default())).collect();
-        let resource = ApiResource { group: String::new(), version: "v1".into(), kind: "Pod".into(), plural: "pods".into(), api_version: "v1".into() };
+        let resource =
+            ApiResource { group: String::new(), version: "v1".into(), kind: "Pod".into(), plural: "pods".into(), api_version: "v1".into() };
         let Ok(api) = self.api(namespace, &resource).await else { return Vec::new() };
         let params = ListParams::default().labels(&selector.join(",")).limit(50);
         let found = within(api.list(&params)).await;
@@ -280,7 +281,8 @@ mod tests {
 
     #[test]
     fn a_conflict_of_managers_names_them_and_another_one_is_none() {
-        let cause = json!({"reason": "FieldManagerConflict", "message": "conflict with \"kubectl-edit\" using apps/v1", "field": ".spec.replicas"});
+        let cause =
+            json!({"reason": "FieldManagerConflict", "message": "conflict with \"kubectl-edit\" using apps/v1", "field": ".spec.replicas"});
         let owned = answer(json!({"code": 409, "reason": "Conflict", "message": "m", "details": {"causes": [cause]}}));
         assert_eq!(owned, Trouble::Owned([(".spec.replicas".into(), "kubectl-edit".into())].into()));
         assert!(owned.to_string().contains("kubectl-edit owns .spec.replicas") && owned.to_string().contains("annals adopt"), "{owned}");

@@ -134,7 +134,10 @@ mod tests {
         mark(4).put_on(&mut manifest);
         let written = Value::Object(manifest.object);
         assert_eq!(Mark::of(&written), Some(mark(4)));
-        assert_eq!((&written["spec"], &written["metadata"]["labels"]), (&object["spec"], &json!({"app.kubernetes.io/managed-by": "annals"})));
+        assert_eq!(
+            (&written["spec"], &written["metadata"]["labels"]),
+            (&object["spec"], &json!({"app.kubernetes.io/managed-by": "annals"}))
+        );
         assert_eq!(Mark::of(&json!({"metadata": {"annotations": {"annals.dev/model": "default/iris"}}})), None);
     }
 

@@ -145,7 +145,12 @@ impl Deployer {
             Err(NotApplied::Newer(version)) => {
                 let going = Going { deployment: id, since_ms: 0, looks: 0, failed: None };
                 let known = self.registry.model(&r.job.event.key).await.map_err(later)?;
-                self.superseded(&Rollout { known, channel: r.channel.clone(), target: r.target.clone(), ..*r }, Some(&going), &format!("version {version}")).await
+                self.superseded(
+                    &Rollout { known, channel: r.channel.clone(), target: r.target.clone(), ..*r },
+                    Some(&going),
+                    &format!("version {version}"),
+                )
+                .await
             }
             Err(not) => self.not_applied(r, &id, &not).await,
         }
@@ -165,7 +170,9 @@ impl Deployer {
 
     async fn failed(&self, r: &Rollout<'_>, id: &str, error: &str) -> Result<Done, Done> {
         let error: String = error.chars().take(ERROR_MAX).collect();
-        self.propose(r.job, Kind::DeploymentFailed, r.version, json!({"deployment": id, "error": error})).await.map_err(|not| not.done())?;
+        self.propose(r.job, Kind::DeploymentFailed, r.version, json!({"deployment": id, "error": error}))
+            .await
+            .map_err(|not| not.done())?;
         Ok(never(error))
     }
 
@@ -173,7 +180,8 @@ impl Deployer {
     async fn look(&self, r: &Rollout<'_>, mut going: Going) -> Result<Done, Done> {
         going.looks = going.looks.saturating_add(1);
         let details = self.registry.version(&r.job.event.key, r.version).await.map_err(later)?;
-        let made = manifest(r.rule, &r.target, &r.job.event.model, &r.channel, (r.version, &details)).map_err(|bad| never(bad.to_string()))?;
+        let made =
+            manifest(r.rule, &r.target, &r.job.event.model, &r.channel, (r.version, &details)).map_err(|bad| never(bad.to_string()))?;
         let cluster = self.cluster(&r.target.cluster).map_err(|t| done(&t))?;
         let found = cluster.get(&r.target, &resource(made.made, Some(&made.api_version))).await.map_err(|t| done(&t))?;
         match found {
@@ -223,7 +231,10 @@ impl Deployer {
         let reason = format!("the rule {} rolls back what does not come up", r.job.rule.name);
         let data = json!({"deployment": going.deployment, "reason": reason, "error": error});
         let event = self.propose(r.job, Kind::DeploymentRolledBack, r.version, data).await.map_err(|not| not.done())?;
-        Ok(Done::Succeeded { note: Some(format!("version {} did not come up and was rolled back: {error}", r.version)), outcome: outcome(&[event]) })
+        Ok(Done::Succeeded {
+            note: Some(format!("version {} did not come up and was rolled back: {error}", r.version)),
+            outcome: outcome(&[event]),
+        })
     }
 
     /// Applies again what was good.
@@ -233,9 +244,13 @@ impl Deployer {
         };
         let details = self.registry.version(&r.job.event.key, good.version).await.map_err(later)?;
         let mark = r.mark(&good.deployment, good.version, details.digest.clone(), Some(going.deployment.clone()));
-        let made = manifest(r.rule, &r.target, &r.job.event.model, &r.channel, (good.version, &details)).map_err(|bad| never(bad.to_string()))?;
+        let made =
+            manifest(r.rule, &r.target, &r.job.event.model, &r.channel, (good.version, &details)).map_err(|bad| never(bad.to_string()))?;
         match self.put(&r.target, &made, &mark, false).await {
-            Ok(_) => Ok(again(&Going { since_ms: now(), looks: 0, failed: Some(error), ..going }, &format!("going back to version {}", good.version))),
+            Ok(_) => Ok(again(
+                &Going { since_ms: now(), looks: 0, failed: Some(error), ..going },
+                &format!("going back to version {}", good.version),
+            )),
             Err(NotApplied::Trouble(trouble)) => Err(done(&trouble)),
             Err(other) => Err(never(format!("{error}; and it cannot be rolled back: {other}"))),
         }

@@ -47,7 +47,8 @@ fn deployment(object: &Value) -> Standing {
         return Standing::Failed(said);
     }
     let wanted = object.pointer("/spec/replicas").and_then(Value::as_u64).unwrap_or(1);
-    let [replicas, updated, available] = ["replicas", "updatedReplicas", "availableReplicas"].map(|n| number(object, &format!("/status/{n}")));
+    let [replicas, updated, available] =
+        ["replicas", "updatedReplicas", "availableReplicas"].map(|n| number(object, &format!("/status/{n}")));
     if [replicas, updated, available] == [wanted; 3] {
         return Standing::Up(json!({"replicas_ready": available}).as_object().cloned().unwrap_or_default());
     }

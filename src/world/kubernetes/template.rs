@@ -174,7 +174,10 @@ fn marked(text: &str, value: &dyn Fn(&str) -> Result<Value, String>) -> Result<(
 }
 
 fn unmarked(text: &str, found: &Found) -> String {
-    found.iter().enumerate().fold(text.to_owned(), |text, (n, (word, _))| text.replace(&format!("{OPEN}{n}{CLOSE}"), &format!("{{{word}}}")))
+    found
+        .iter()
+        .enumerate()
+        .fold(text.to_owned(), |text, (n, (word, _))| text.replace(&format!("{OPEN}{n}{CLOSE}"), &format!("{{{word}}}")))
 }
 
 fn fill(value: &mut Value, found: &Found) {
@@ -222,7 +225,9 @@ fn kind(object: &Map<String, Value>) -> Result<(Made, String), BadTemplate> {
     match (version.split_once('/').map_or("", |(group, _)| group), kind) {
         ("apps", "Deployment") => Ok((Made::Deployment, version.into())),
         (KSERVE, "InferenceService") => Ok((Made::InferenceService, version.into())),
-        _ => Err(BadTemplate(format!("it makes a {kind} of {version}; it must make a Deployment of apps/v1 or an InferenceService of {KSERVE}/v1beta1"))),
+        _ => Err(BadTemplate(format!(
+            "it makes a {kind} of {version}; it must make a Deployment of apps/v1 or an InferenceService of {KSERVE}/v1beta1"
+        ))),
     }
 }
 

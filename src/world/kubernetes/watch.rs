@@ -55,7 +55,14 @@ pub async fn run(deployer: Arc<Deployer>, mut rules: watch::Receiver<Rules>, mut
         });
         for place in wanted {
             watched.entry(place.clone()).or_insert_with(|| {
-                let eye = Eye { deployer: Arc::clone(&deployer), rules: rules.clone(), place, seen: HashMap::new(), listed: HashSet::new(), undone: HashMap::new() };
+                let eye = Eye {
+                    deployer: Arc::clone(&deployer),
+                    rules: rules.clone(),
+                    place,
+                    seen: HashMap::new(),
+                    listed: HashSet::new(),
+                    undone: HashMap::new(),
+                };
                 tokio::spawn(eye.watch())
             });
         }
@@ -71,7 +78,8 @@ fn places(rules: &Rules) -> BTreeSet<Place> {
     let mut found = BTreeSet::new();
     for (_, kubernetes) in rules.iter().filter_map(of_kubernetes) {
         let place = Place { cluster: kubernetes.cluster.clone(), namespace: namespace(kubernetes), kserve: false };
-        let kserve = kubernetes.format == Some(Format::InferenceService) || kubernetes.template.as_ref().is_some_and(|t| t.contains("InferenceService"));
+        let kserve = kubernetes.format == Some(Format::InferenceService)
+            || kubernetes.template.as_ref().is_some_and(|t| t.contains("InferenceService"));
         if kserve {
             found.insert(Place { kserve, ..place.clone() });
         }
@@ -119,12 +127,14 @@ struct Finding<'a> {
 impl Eye {
     async fn watch(mut self) {
         loop {
-            match self.deployer.cluster(&self.place.cluster).map(|c| c.client()) {
-                Ok(client) => match client.await {
-                    Ok(client) => self.follow(client).await,
-                    Err(trouble) => drop(self.deployer.trouble_at(&self.place, Some(trouble.to_string()))),
-                },
-                Err(trouble) => drop(self.deployer.trouble_at(&self.place, Some(trouble.to_string()))),
+            let deployer = Arc::clone(&self.deployer);
+            let client = match deployer.cluster(&self.place.cluster) {
+                Ok(cluster) => cluster.client().await,
+                Err(trouble) => Err(trouble),
+            };
+            match client {
+                Ok(client) => self.follow(client).await,
+                Err(trouble) => drop(deployer.trouble_at(&self.place, Some(trouble.to_string()))),
             }
             tokio::time::sleep(AGAIN).await;
         }
@@ -207,7 +217,9 @@ impl Eye {
         let rules = self.rules.borrow();
         let fits = |rule: &&Arc<Rule>| {
             of_kubernetes(rule).is_some_and(|(rule, k)| {
-                rule.workspace == workspace && rule.when.model.as_deref().is_none_or(|p| matches(p, model)) && target(k, model, channel) == *to
+                rule.workspace == workspace
+                    && rule.when.model.as_deref().is_none_or(|p| matches(p, model))
+                    && target(k, model, channel) == *to
             })
         };
         rules.iter().find(fits).cloned()
@@ -219,7 +231,8 @@ impl Eye {
         if made_by_others || is_engine || object.pointer("/metadata/deletionTimestamp").is_some() {
             return Ok(());
         }
-        let (uid, generation) = (text(object, "/metadata/uid").to_owned(), object.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or(0));
+        let (uid, generation) =
+            (text(object, "/metadata/uid").to_owned(), object.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or(0));
         if self.seen.get(&uid) == Some(&generation) {
             return Ok(());
         }
@@ -260,7 +273,8 @@ impl Eye {
             _ => return Ok(()),
         };
         let reason = kubernetes.heal.then(|| format!("put right by the rule {}", rule.name));
-        let finding = Finding { word: "changed", key: Some(mark.model.clone()), target: here.clone(), object, fields, tag: tag.into(), reason };
+        let finding =
+            Finding { word: "changed", key: Some(mark.model.clone()), target: here.clone(), object, fields, tag: tag.into(), reason };
         self.report(&finding).await?;
         if kubernetes.heal {
             self.deployer.put(here, &wanted, mark, true).await.map_err(|e| e.to_string())?;
@@ -278,7 +292,15 @@ impl Eye {
     }
 
     /// Says that what is wanted on a target is not there, if it is wanted there.
-    async fn lost(&self, known: &Known, key: &str, channel: Option<&str>, here: &Target, object: &Value, mark: Option<&Mark>) -> Result<(), String> {
+    async fn lost(
+        &self,
+        known: &Known,
+        key: &str,
+        channel: Option<&str>,
+        here: &Target,
+        object: &Value,
+        mark: Option<&Mark>,
+    ) -> Result<(), String> {
         let path = here.path();
         let Some(deployment) = known.active(&path).next() else { return Ok(()) };
         let held = channel.and_then(|channel| known.held(channel));
@@ -299,12 +321,14 @@ impl Eye {
         let uid = text(object, "/metadata/uid");
         let tag = format!("removed {} {} {uid}", deployment.deployment, deployment.modelseq);
         let reason = heals.map(|(rule, _)| format!("put back by the rule {}", rule.name));
-        let finding = Finding { word: "removed", key: Some(key.into()), target: here.clone(), object, fields: BTreeMap::new(), tag, reason };
+        let finding =
+            Finding { word: "removed", key: Some(key.into()), target: here.clone(), object, fields: BTreeMap::new(), tag, reason };
         self.report(&finding).await?;
         let Some((_, kubernetes)) = heals else { return Ok(()) };
         let details = self.deployer.registry.version(key, deployment.version).await?;
         let (_, model) = key.split_once('/').unwrap_or_default();
-        let wanted = manifest(kubernetes, here, model, channel.unwrap_or_default(), (deployment.version, &details)).map_err(|e| e.to_string())?;
+        let wanted =
+            manifest(kubernetes, here, model, channel.unwrap_or_default(), (deployment.version, &details)).map_err(|e| e.to_string())?;
         let mark = Mark { digest: details.digest, ..mark };
         self.deployer.put(here, &wanted, &mark, false).await.map(|_| ()).map_err(|e| e.to_string())
     }
@@ -337,7 +361,8 @@ impl Eye {
 
     async fn report(&self, finding: &Finding<'_>) -> Result<(), String> {
         let rules = self.rules.borrow().clone();
-        let here = rules.iter().filter_map(of_kubernetes).find(|(_, k)| k.cluster == self.place.cluster && namespace(k) == self.place.namespace);
+        let here =
+            rules.iter().filter_map(of_kubernetes).find(|(_, k)| k.cluster == self.place.cluster && namespace(k) == self.place.namespace);
         let Some((rule, _)) = here else { return Ok(()) };
         let subject = finding.key.clone().unwrap_or_else(|| format!("{}/_system", rule.workspace));
         let wanted = Wanted { kind: Kind::DeploymentObserved, subject, data: data(finding), tag: finding.tag.clone() };
@@ -373,7 +398,9 @@ fn data(finding: &Finding<'_>) -> Map<String, Value> {
 /// Who wrote the object, beside us and the controllers.
 pub(super) fn manager(object: &Value) -> Option<String> {
     let entries = object.pointer("/metadata/managedFields")?.as_array()?;
-    let hand = |entry: &&Value| entry["subresource"].is_null() && ![MANAGER, "kube-controller-manager"].contains(&entry["manager"].as_str().unwrap_or_default());
+    let hand = |entry: &&Value| {
+        entry["subresource"].is_null() && ![MANAGER, "kube-controller-manager"].contains(&entry["manager"].as_str().unwrap_or_default())
+    };
     entries.iter().filter(hand).next_back()?["manager"].as_str().map(str::to_owned)
 }
 

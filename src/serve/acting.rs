@@ -1,0 +1,167 @@
+//! Joining what acts on the world: its store, its actors, and a runtime of its own.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use annals_projections::Ops;
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::arbiter::door::Door;
+use crate::config::{self, kafka::Role};
+use crate::http::{Operating, Viewing};
+use crate::metrics::Metrics;
+use crate::world::Actor;
+use crate::world::command::Commands;
+use crate::world::kubernetes::registry::Registry;
+use crate::world::kubernetes::{self, Deployer};
+use crate::world::life::{Actors, World};
+use crate::world::propose::{Proposer, Proposing};
+use crate::world::rule::State;
+
+/// Threads of those who act: they wait, mostly.
+const THREADS: usize = 2;
+/// How soon the clusters' watchers hear of a rule, or that another instance acts now.
+const RULES_EVERY: Duration = Duration::from_secs(1);
+/// How long they may take to end.
+const END_MAX: Duration = Duration::from_secs(5);
+
+/// What acts, or stands by.
+pub struct Acting {
+    world: watch::Receiver<Option<Arc<World>>>,
+    life: JoinHandle<()>,
+    runtime: Runtime,
+}
+
+/// Waits for the store, and then acts if that is this instance's task.
+///
+/// # Errors
+/// If there are no threads for it.
+pub fn start(
+    config: &config::Serve,
+    door: &Arc<Door>,
+    metrics: &Arc<Metrics>,
+    ops: watch::Receiver<Operating>,
+    address: SocketAddr,
+    deployer: Option<Arc<Deployer>>,
+    stopping: &watch::Receiver<bool>,
+) -> anyhow::Result<Acting> {
+    let (tell, world) = watch::channel(None);
+    // a runtime of its own: what is done outside must not keep the door from answering
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(THREADS).thread_name("world").enable_all().build()?;
+    let (config, door, metrics, stopping) = (config.clone(), Arc::clone(door), Arc::clone(metrics), stopping.clone());
+    let life = runtime.spawn(live(config, door, metrics, ops, address, deployer, tell, stopping));
+    Ok(Acting { world, life, runtime })
+}
+
+impl Acting {
+    /// What others may ask of it, once there is a store.
+    pub fn world(&self) -> watch::Receiver<Option<Arc<World>>> {
+        self.world.clone()
+    }
+
+    /// Waits until it has ended, and leaves nothing running; `stopping` must be true.
+    pub async fn ended(self) {
+        if tokio::time::timeout(END_MAX, self.life).await.is_err() {
+            tracing::warn!("what acts did not end within {} s; it is begun again", END_MAX.as_secs());
+        }
+        let runtime = self.runtime;
+        // jobs that are cut off end what they started
+        let _ = tokio::task::spawn_blocking(move || runtime.shutdown_timeout(END_MAX)).await;
+    }
+}
+
+async fn live(
+    config: config::Serve,
+    door: Arc<Door>,
+    metrics: Arc<Metrics>,
+    mut ops: watch::Receiver<Operating>,
+    address: SocketAddr,
+    deployer: Option<Arc<Deployer>>,
+    tell: watch::Sender<Option<Arc<World>>>,
+    mut stopping: watch::Receiver<bool>,
+) {
+    let opened = tokio::select! {
+        opened = ops.wait_for(|now| matches!(now, Operating::Open(_) | Operating::Failed(_))) => opened.map(|now| now.clone()),
+        _ = stopping.wait_for(|stop| *stop) => return,
+    };
+    let Ok(Operating::Open(ops)) = opened else { return };
+    let acts = config.has(Role::Actor);
+    let actors = if acts { actors(&config, &door, &ops, &metrics, address, deployer.clone()) } else { Actors::default() };
+    let world = World::new(ops, door, actors, Some(metrics));
+    tell.send_replace(Some(Arc::clone(&world)));
+    if acts {
+        if let Some(deployer) = deployer {
+            tokio::spawn(watched(Arc::clone(&world), deployer, stopping.clone()));
+        }
+        world.run(stopping).await;
+    }
+}
+
+/// Who can do what here: the table of all that a rule can have done.
+fn actors(
+    config: &config::Serve,
+    door: &Arc<Door>,
+    _ops: &Ops,
+    _metrics: &Arc<Metrics>,
+    address: SocketAddr,
+    deployer: Option<Arc<Deployer>>,
+) -> Actors {
+    let url = format!("http://{}", reachable(address));
+    Actors {
+        webhook: None,
+        command: Some(Arc::new(Commands::new(config.commands.clone(), url, Arc::clone(door)))),
+        propose: Some(Arc::new(Proposing(Proposer::new(Arc::clone(door))))),
+        clusters: deployer.iter().flat_map(|_| &config.kubernetes.clusters).map(|cluster| cluster.name.clone()).collect(),
+        kubernetes: deployer.map(|deployer| deployer as Arc<dyn Actor>),
+        commands: config.commands.is_some(),
+    }
+}
+
+/// Who deploys, if the engine was told of clusters. It asks the registry, once that is open.
+pub fn deployer(config: &config::Serve, door: &Arc<Door>, viewing: &watch::Receiver<Viewing>) -> Option<Arc<Deployer>> {
+    let clusters = &config.kubernetes.clusters;
+    let viewing = viewing.clone();
+    let runner = move || match &*viewing.borrow() {
+        Viewing::Open(runner) => Some(Arc::clone(runner)),
+        _ => None,
+    };
+    let registry = Registry::new(Arc::clone(door), Box::new(runner));
+    (!clusters.is_empty()).then(|| Deployer::new(clusters, registry, Proposer::new(Arc::clone(door))))
+}
+
+/// Watches the clusters by the rules that are in force, while this instance is the one that acts.
+async fn watched(world: Arc<World>, deployer: Arc<Deployer>, mut stopping: watch::Receiver<bool>) {
+    let (tell, rules) = watch::channel(kubernetes::watch::Rules::default());
+    let watching = tokio::spawn(kubernetes::watch::run(deployer, rules, stopping.clone()));
+    loop {
+        let leads = world.standing().leads;
+        let book = world.book();
+        let active = book.pages().filter_map(|(_, page)| page.rule.as_ref().ok()).filter(|rule| leads && rule.state == State::Active);
+        let now: Vec<_> = active.cloned().collect();
+        tell.send_if_modified(|before| {
+            let is_new = **before != now;
+            if is_new {
+                *before = Arc::new(now);
+            }
+            is_new
+        });
+        tokio::select! {
+            () = tokio::time::sleep(RULES_EVERY) => {}
+            _ = stopping.wait_for(|stop| *stop) => break,
+        }
+    }
+    let _ = watching.await; // it hears of the end, too
+}
+
+/// Where programs on this machine find the engine.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let local = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    SocketAddr::new(local, address.port())
+}
