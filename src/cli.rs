@@ -1,5 +1,6 @@
 //! The command line: asks a running engine over HTTP, or works on a directory or a file of its own.
 
+mod adopt;
 mod client;
 mod deployments;
 mod doctor;
@@ -113,6 +114,7 @@ fn dispatch(command: Command, out: &mut Output) -> Result<Exit, Failure> {
         Command::Subscribe(args) => follow::run(&args, out),
         Command::Webhook(args) => webhook::run(&args, out),
         Command::Trigger(args) => trigger::run(&args, out),
+        Command::Adopt(args) => adopt::run(&args, out),
         Command::Audit(Audit::Verify(args)) => offline::verify(&args, out),
         Command::Export(args) => offline::export(&args, out),
         Command::Import(args) => import::run(&args, out),

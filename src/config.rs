@@ -2,6 +2,7 @@
 
 pub mod ask;
 pub mod kafka;
+pub mod kubernetes;
 pub mod offline;
 pub mod trigger;
 pub mod webhook;
@@ -75,6 +76,8 @@ pub enum Command {
     /// Act when something happens
     #[command(subcommand)]
     Trigger(Trigger),
+    /// Take over what somebody made on a cluster by hand: it is a deployment from then on
+    Adopt(kubernetes::Adopt),
     /// Check the journal
     #[command(subcommand)]
     Audit(Audit),
@@ -114,6 +117,9 @@ pub struct Serve {
     /// without --database no actor, since each instance would act for itself
     #[arg(long, env = "ANNALS_ROLES", value_name = "ROLE,...", value_enum, value_delimiter = ',')]
     pub roles: Option<Vec<Role>>,
+    /// The clusters.
+    #[command(flatten)]
+    pub kubernetes: kubernetes::Kubernetes,
     /// Where to listen; port 0 takes a free one
     #[arg(long, env = "ANNALS_LISTEN", default_value = "127.0.0.1:8400", value_name = "HOST:PORT", value_parser = address)]
     pub listen: SocketAddr,
@@ -413,6 +419,8 @@ mod tests {
             "annals rebuild registry",
             "annals schemas promoted --decided",
             "annals doctor --log-format json",
+            "annals adopt prod/default/model-deployment --model iris --version 1 --channel production",
+            "annals serve --kubernetes prod=/etc/kube#eu --kubernetes here=in-cluster",
             "annals topics create --kafka a:1,b:2 --partitions 3 --replication-factor 1 --min-insync-replicas 1",
             "annals topics check --kafka a:1 --kafka-prefix test --json",
             "annals webhook add w --to https://h/ --type promoted,drifted --where /data/severity=high --signing hmac",

@@ -2,6 +2,7 @@
 
 pub mod acting;
 pub mod cloudevent;
+pub mod clusters;
 pub mod cursors;
 pub mod extract;
 pub mod filter;
@@ -44,6 +45,7 @@ use crate::arbiter::drive::AllCounts;
 use crate::journal::publishing::Publishing;
 use crate::metrics::Metrics;
 use crate::runner::Runner;
+use crate::world::kubernetes::Deployer;
 use crate::world::life::World;
 use crate::world::webhook::send::Sender;
 pub use operating::Operating;
@@ -79,6 +81,8 @@ pub struct Shared {
     pub ops: watch::Receiver<Operating>,
     /// Delivers test messages to webhooks.
     pub sender: Arc<Sender>,
+    /// Who deploys, if the engine was told of clusters.
+    pub deployer: Option<Arc<Deployer>>,
     /// What acts on the world, once its store is open.
     pub world: watch::Receiver<Option<Arc<World>>>,
     /// Becomes true when the engine stops: streams end then.
@@ -184,6 +188,7 @@ fn door_paths() -> Router<App> {
         .route("/v1/channels/{channel}", get(read::holdings))
         .merge(triggers::paths())
         .merge(webhooks::paths())
+        .merge(clusters::paths())
 }
 
 async fn no_door(uri: Uri) -> Problem {

@@ -57,7 +57,8 @@ pub async fn run(config: config::Serve) -> anyhow::Result<()> {
     views.spawn_blocking(move || handle.block_on(opening::ops(for_ops, its_journal, opened, stop_ops)));
     let sender = Sender::new(config.delivery.allow.clone().into(), config.delivery.ca.as_deref()).map_err(anyhow::Error::msg)?;
     let sender = Arc::new(sender);
-    let acting = acting::start(&config, &door, &metrics, ops.clone(), address, sender.clone(), &stopping)?;
+    let deployer = acting::deployer(&config, &door, &viewing);
+    let acting = acting::start(&config, &door, &metrics, ops.clone(), (address, sender.clone(), deployer.clone()), &stopping)?;
     let data = config.data.clone();
     let shared = Arc::new(Shared {
         door,
@@ -68,6 +69,7 @@ pub async fn run(config: config::Serve) -> anyhow::Result<()> {
         viewing: viewing.clone(),
         ops,
         sender,
+        deployer,
         world: acting.world(),
         stopping,
         places: Places::default(),

@@ -20,6 +20,7 @@ pub mod command;
 pub mod crew;
 pub mod dispatch;
 pub mod event;
+pub mod kubernetes;
 pub mod life;
 pub mod propose;
 pub mod rehearsal;

@@ -1,6 +1,7 @@
 //! `annals doctor`: how the engine is, in plain words, and what a person should do.
 
 mod cluster;
+mod deployments;
 mod halted;
 mod publisher;
 mod webhooks;
@@ -148,6 +149,7 @@ fn engine(client: &Client) -> Result<Vec<Finding>, Failure> {
     findings.extend(cluster::findings(&around));
     findings.extend(publisher::findings(client)?);
     findings.extend(webhooks::findings(client)?);
+    findings.extend(deployments::findings(client)?);
     findings.extend(views(&answer, &all, &heads));
     Ok(findings)
 }

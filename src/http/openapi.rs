@@ -7,7 +7,7 @@ use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use utoipa::OpenApi;
 
-use super::{acting, cursors, proposal, publish, read, replay, state, stream, triggers, views, webhooks};
+use super::{acting, clusters, cursors, proposal, publish, read, replay, state, stream, triggers, views, webhooks};
 
 /// The description.
 #[derive(OpenApi)]
@@ -32,7 +32,7 @@ use super::{acting, cursors, proposal, publish, read, replay, state, stream, tri
         read::history::timeline_of, read::history::timeline, read::holdings, read::targets::targets,
         views::list, views::rebuild,
         triggers::list, triggers::get, triggers::put, triggers::remove, triggers::pause, triggers::resume, triggers::history,
-        triggers::replay, triggers::dry_run,
+        triggers::replay, triggers::dry_run, clusters::list, clusters::adopt,
         webhooks::list, webhooks::get, webhooks::put, webhooks::remove, webhooks::pause, webhooks::resume, webhooks::rotate,
         webhooks::deliveries::test, webhooks::deliveries::list, webhooks::deliveries::replay,
         state::healthz, state::readyz, state::metrics, state::partitions, acting::acting, document,

@@ -11,16 +11,25 @@ use tokio::task::JoinHandle;
 
 use crate::arbiter::door::Door;
 use crate::config::{self, kafka::Role};
-use crate::http::Operating;
+use crate::http::{Operating, Viewing};
 use crate::metrics::Metrics;
+use crate::world::Actor;
 use crate::world::command::Commands;
+use crate::world::kubernetes::registry::Registry;
+use crate::world::kubernetes::{self, Deployer};
 use crate::world::life::{Actors, World};
 use crate::world::propose::{Proposer, Proposing};
+use crate::world::rule::State;
 use crate::world::webhook::Webhooks;
 use crate::world::webhook::send::Sender;
 
+/// What actors need of this instance: its address, who sends, and who deploys, if the engine was told of clusters.
+type Means = (SocketAddr, Arc<Sender>, Option<Arc<Deployer>>);
+
 /// Threads of those who act: they wait, mostly.
 const THREADS: usize = 2;
+/// How soon the clusters' watchers hear of a rule, or that another instance acts now.
+const RULES_EVERY: Duration = Duration::from_secs(1);
 /// How long they may take to end.
 const END_MAX: Duration = Duration::from_secs(5);
 
@@ -40,15 +49,14 @@ pub fn start(
     door: &Arc<Door>,
     metrics: &Arc<Metrics>,
     ops: watch::Receiver<Operating>,
-    address: SocketAddr,
-    sender: Arc<Sender>,
+    means: Means,
     stopping: &watch::Receiver<bool>,
 ) -> anyhow::Result<Acting> {
     let (tell, world) = watch::channel(None);
     // a runtime of its own: what is done outside must not keep the door from answering
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(THREADS).thread_name("world").enable_all().build()?;
     let (config, door, metrics, stopping) = (config.clone(), Arc::clone(door), Arc::clone(metrics), stopping.clone());
-    let life = runtime.spawn(live(config, door, metrics, ops, (address, sender), tell, stopping));
+    let life = runtime.spawn(live(config, door, metrics, ops, means, tell, stopping));
     Ok(Acting { world, life, runtime })
 }
 
@@ -74,7 +82,7 @@ async fn live(
     door: Arc<Door>,
     metrics: Arc<Metrics>,
     mut ops: watch::Receiver<Operating>,
-    (address, sender): (SocketAddr, Arc<Sender>),
+    means: Means,
     tell: watch::Sender<Option<Arc<World>>>,
     mut stopping: watch::Receiver<bool>,
 ) {
@@ -84,25 +92,65 @@ async fn live(
     };
     let Ok(Operating::Open(ops)) = opened else { return };
     let acts = config.has(Role::Actor);
-    let actors = if acts { actors(&config, &door, &ops, &metrics, address, sender) } else { Actors::default() };
+    let deployer = means.2.clone();
+    let actors = if acts { actors(&config, &door, &ops, &metrics, means) } else { Actors::default() };
     let world = World::new(ops, door, actors, Some(metrics));
     tell.send_replace(Some(Arc::clone(&world)));
     if acts {
+        if let Some(deployer) = deployer {
+            tokio::spawn(watched(Arc::clone(&world), deployer, stopping.clone()));
+        }
         world.run(stopping).await;
     }
 }
 
 /// Who can do what here: the table of all that a rule can have done.
-fn actors(config: &config::Serve, door: &Arc<Door>, ops: &Ops, metrics: &Arc<Metrics>, address: SocketAddr, sender: Arc<Sender>) -> Actors {
+fn actors(config: &config::Serve, door: &Arc<Door>, ops: &Ops, metrics: &Arc<Metrics>, (address, sender, deployer): Means) -> Actors {
     let url = format!("http://{}", reachable(address));
     Actors {
         webhook: Some(Arc::new(Webhooks::new(sender, ops.clone(), Arc::clone(metrics)))),
         command: Some(Arc::new(Commands::new(config.commands.clone(), url, Arc::clone(door)))),
         propose: Some(Arc::new(Proposing(Proposer::new(Arc::clone(door))))),
-        kubernetes: None,
-        clusters: Vec::new(),
+        clusters: deployer.iter().flat_map(|_| &config.kubernetes.clusters).map(|cluster| cluster.name.clone()).collect(),
+        kubernetes: deployer.map(|deployer| deployer as Arc<dyn Actor>),
         commands: config.commands.is_some(),
     }
+}
+
+/// Who deploys, if the engine was told of clusters. It asks the registry, once that is open.
+pub fn deployer(config: &config::Serve, door: &Arc<Door>, viewing: &watch::Receiver<Viewing>) -> Option<Arc<Deployer>> {
+    let clusters = &config.kubernetes.clusters;
+    let viewing = viewing.clone();
+    let runner = move || match &*viewing.borrow() {
+        Viewing::Open(runner) => Some(Arc::clone(runner)),
+        _ => None,
+    };
+    let registry = Registry::new(Arc::clone(door), Box::new(runner));
+    (!clusters.is_empty()).then(|| Deployer::new(clusters, registry, Proposer::new(Arc::clone(door))))
+}
+
+/// Watches the clusters by the rules that are in force, while this instance is the one that acts.
+async fn watched(world: Arc<World>, deployer: Arc<Deployer>, mut stopping: watch::Receiver<bool>) {
+    let (tell, rules) = watch::channel(kubernetes::watch::Rules::default());
+    let watching = tokio::spawn(kubernetes::watch::run(deployer, rules, stopping.clone()));
+    loop {
+        let leads = world.standing().leads;
+        let book = world.book();
+        let active = book.pages().filter_map(|(_, page)| page.rule.as_ref().ok()).filter(|rule| leads && rule.state == State::Active);
+        let now: Vec<_> = active.cloned().collect();
+        tell.send_if_modified(|before| {
+            let is_new = **before != now;
+            if is_new {
+                *before = Arc::new(now);
+            }
+            is_new
+        });
+        tokio::select! {
+            () = tokio::time::sleep(RULES_EVERY) => {}
+            _ = stopping.wait_for(|stop| *stop) => break,
+        }
+    }
+    let _ = watching.await; // it hears of the end, too
 }
 
 /// Where programs on this machine find the engine.

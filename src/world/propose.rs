@@ -122,6 +122,15 @@ impl Proposer {
         self.propose(job, &Wanted { kind, subject, data, tag: format!("pause {}", job.task.turn) }).await
     }
 
+    /// Proposes what was found outside, or what a person wants there; the tag alone makes the id.
+    ///
+    /// # Errors
+    /// [`NotProposed`].
+    pub async fn outside(&self, actor: &str, wanted: &Wanted) -> Result<Proposed, NotProposed> {
+        let hash = Hash::of(["outside", &wanted.subject, &wanted.tag].join("\n").as_bytes()).to_string();
+        self.submit(hash[..32].to_owned(), actor.to_owned(), &[], wanted).await
+    }
+
     async fn submit(&self, id: String, actor: String, extensions: &[(&str, String)], wanted: &Wanted) -> Result<Proposed, NotProposed> {
         let mut attributes: BTreeMap<String, String> = extensions.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
         for (name, value) in [

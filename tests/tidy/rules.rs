@@ -215,9 +215,10 @@ const EDGES: [(&str, &[&str]); 10] = [
     // The runner knows how far each view is, which every read waits for.
     ("http", &["arbiter::door", "arbiter::Status", "arbiter::drive::AllCounts", "journal", "runner", "audit", "world"]),
     ("arbiter", &["journal"]),
-    ("runner", &["arbiter::door", "journal", "world"]),
-    // It follows the journal, and hands events on as the door writes them.
-    ("world", &["arbiter::door", "journal", "http::cloudevent"]),
+    ("runner", &["arbiter::door", "journal"]),
+    // It follows the journal and hands events on as the door writes them; an actor that converges asks what is wanted
+    // now, and the runner knows how far the registry is.
+    ("world", &["arbiter::door", "journal", "http::cloudevent", "runner"]),
     ("audit", &["journal"]),
     ("journal", &[]),
     ("config", &[]),

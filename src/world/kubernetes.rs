@@ -1,0 +1,254 @@
+//! Kubernetes: brings the version that a channel holds onto a cluster, says what became of it, goes
+//! back when it does not come up, and takes it away when the channel is empty.
+//!
+//! Woken by an event, it acts by state: what the channel holds now, and what the object says now. So
+//! doing a job again does no harm, and what was missed is made up by the next event of the model.
+//! Three things keep an older version from going over a newer one, also when a paused instance wakes
+//! up: the channel is looked at before each step, the object carries the count of the event that made
+//! it so (`annals.dev/modelseq`), and it is only changed as it was read (`resourceVersion`).
+
+pub mod adopt;
+pub mod cluster;
+pub mod mark;
+pub mod registry;
+pub mod retire;
+pub mod roll;
+pub mod standing;
+pub mod template;
+pub mod watch;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use annals_events::kind::Kind;
+use serde_json::{Value, json};
+
+use self::cluster::{Applying, Cluster, Target, Trouble};
+use self::mark::{Mark, NotOver};
+use self::registry::Registry;
+use self::template::{BadTemplate, Manifest, NAMESPACE, Values};
+use self::watch::Place;
+use super::propose::{NotProposed, Proposed, Proposer, Wanted};
+use super::rule::{self, Do, Rule};
+use super::{Acting, Actor, Done, Job, Retry};
+
+/// How often an object is read and applied again because it changed in between.
+const MOVED_MAX: usize = 10;
+/// Longest name of an object that is made up here: a DNS label's.
+const NAME_MAX: usize = 63;
+
+/// The actor for rules of Kubernetes.
+pub struct Deployer {
+    clusters: BTreeMap<String, Cluster>,
+    registry: Registry,
+    proposer: Proposer,
+    /// Where watching does not work, and why.
+    blind: Mutex<BTreeMap<Place, String>>,
+}
+
+/// Why an object was not applied.
+#[derive(Debug, thiserror::Error)]
+pub enum NotApplied {
+    /// The cluster, or what it says.
+    #[error("{0}")]
+    Trouble(#[from] Trouble),
+    /// It is there, and Annals did not make it.
+    #[error("{0} is there and was not made by Annals: take it over with `annals adopt {0}`, remove it, or give the rule another `name`")]
+    Foreign(String),
+    /// It is another model's.
+    #[error("the object serves {0}: give the rule a `name` of its own for each model, such as {{model}}-{{channel}}")]
+    Others(String),
+    /// It is there by a newer event.
+    #[error("version {0} is there by a newer event")]
+    Newer(u64),
+    /// This deployment failed, and the object is what it was rolled back to.
+    #[error("it was rolled back already")]
+    RolledBack,
+}
+
+impl Deployer {
+    /// Acts on these clusters.
+    #[must_use]
+    pub fn new(clusters: &[crate::config::kubernetes::Cluster], registry: Registry, proposer: Proposer) -> Arc<Self> {
+        let clusters = clusters.iter().map(|c| (c.name.clone(), Cluster::new(c.clone()))).collect();
+        Arc::new(Self { clusters, registry, proposer, blind: Mutex::default() })
+    }
+
+    /// A cluster by its name.
+    ///
+    /// # Errors
+    /// [`Trouble::Unknown`].
+    pub fn cluster(&self, name: &str) -> Result<&Cluster, Trouble> {
+        self.clusters.get(name).ok_or_else(|| Trouble::Unknown(name.into()))
+    }
+
+    /// How each cluster answers: its version, or what is wrong.
+    pub async fn check(&self) -> BTreeMap<String, Result<String, Trouble>> {
+        let mut found = BTreeMap::new();
+        for (name, cluster) in &self.clusters {
+            found.insert(name.clone(), cluster.version().await);
+        }
+        found
+    }
+
+    /// Where watching does not work, and why.
+    #[must_use]
+    pub fn blind(&self) -> BTreeMap<Place, String> {
+        self.blind.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Keeps how watching a place goes; `true` if that is news.
+    fn trouble_at(&self, place: &Place, trouble: Option<String>) -> bool {
+        let mut blind = self.blind.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = match &trouble {
+            Some(text) => blind.insert(place.clone(), text.clone()),
+            None => blind.remove(place),
+        };
+        before != trouble
+    }
+
+    /// Applies a manifest, unless what is there is newer or somebody else's.
+    async fn put(&self, target: &Target, manifest: &Manifest, mark: &Mark, force: bool) -> Result<Value, NotApplied> {
+        let cluster = self.cluster(&target.cluster)?;
+        let resource = cluster::resource(manifest.made, Some(&manifest.api_version));
+        let mut manifest = manifest.clone();
+        mark.put_on(&mut manifest);
+        for _ in 0..MOVED_MAX {
+            let found = cluster.get(target, &resource).await?;
+            if let Some(found) = &found {
+                let there = Mark::of(found)
+                    .ok_or_else(|| NotApplied::Foreign(format!("{}/{}/{}", target.cluster, target.namespace, target.name)))?;
+                mark.may_replace(&there).map_err(|not| match not {
+                    NotOver::Others(model) => NotApplied::Others(model),
+                    NotOver::Newer { version, .. } => NotApplied::Newer(version),
+                    NotOver::RolledBack => NotApplied::RolledBack,
+                })?;
+            }
+            match cluster.apply(target, &manifest, found.as_ref(), &Applying { force, dry_run: false }).await {
+                Err(Trouble::Moved) => {} // the controllers write its status; look again
+                other => return Ok(other?),
+            }
+        }
+        Err(Trouble::Away("the object changes all the time".into()).into())
+    }
+
+    async fn propose(&self, job: &Job, kind: Kind, version: u64, data: Value) -> Result<Proposed, NotProposed> {
+        let data = data.as_object().cloned().unwrap_or_default();
+        let tag = format!("{} {}", kind.short(), data.get("deployment").and_then(Value::as_str).unwrap_or_default());
+        self.proposer.propose(job, &Wanted { kind, subject: format!("{}/{version}", job.event.key), data, tag }).await
+    }
+}
+
+impl Actor for Deployer {
+    fn act<'a>(&'a self, job: &'a Job) -> Acting<'a> {
+        Box::pin(async move {
+            let Do::Kubernetes(rule) = &job.rule.act else {
+                return Done::Failed { note: "the rule has nothing to do with Kubernetes any more".into(), retry: Retry::Never };
+            };
+            let done = match job.event.kind {
+                Kind::VersionPromoted => self.roll(job, rule).await,
+                Kind::VersionDemoted => self.retire(job, rule).await,
+                other => {
+                    let note = format!("a rule for Kubernetes is about promoted and demoted, not {}", other.short());
+                    return Done::Failed { note, retry: Retry::Never };
+                }
+            };
+            done.unwrap_or_else(|ended| ended)
+        })
+    }
+}
+
+/// Where a rule brings a model's channel.
+#[must_use]
+pub fn target(rule: &rule::Kubernetes, model: &str, channel: &str) -> Target {
+    let name = match &rule.name {
+        Some(name) => name.replace("{model}", &label(model)).replace("{channel}", channel),
+        None => label(&format!("{model}-{channel}")),
+    };
+    Target { cluster: rule.cluster.clone(), namespace: rule.namespace.clone().unwrap_or_else(|| NAMESPACE.into()), name }
+}
+
+/// The lane of a rule's tasks for a model's channel: what goes to one target goes there in order.
+#[must_use]
+pub fn lane(rule: &rule::Kubernetes, model: &str, channel: &str) -> String {
+    target(rule, model, channel).path()
+}
+
+/// A DNS label that looks like the text. Two texts may look alike: then the object's own model tells them apart.
+fn label(text: &str) -> String {
+    let dashed: String = text.to_lowercase().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+    dashed.trim_matches('-').chars().take(NAME_MAX).collect::<String>().trim_end_matches('-').to_owned()
+}
+
+/// What a rule makes of a version.
+///
+/// # Errors
+/// [`BadTemplate`].
+pub fn manifest(
+    rule: &rule::Kubernetes,
+    target: &Target,
+    model: &str,
+    channel: &str,
+    version: (u64, &registry::Version),
+) -> Result<Manifest, BadTemplate> {
+    let values = Values {
+        model: model.into(),
+        version: version.0,
+        channel: channel.into(),
+        digest: version.1.digest.clone(),
+        uri: version.1.uri.clone(),
+        name: target.name.clone(),
+        namespace: target.namespace.clone(),
+    };
+    template::manifest(rule, &values)
+}
+
+/// The ids of a rule's deployments begin so.
+fn prefix(rule: &Rule) -> String {
+    format!("{}-", rule.name)
+}
+
+/// It could not be asked or decided now.
+fn later(note: impl Into<String>) -> Done {
+    Done::Failed { note: note.into(), retry: Retry::Schedule }
+}
+
+/// A person must look.
+fn never(note: impl Into<String>) -> Done {
+    Done::Failed { note: note.into(), retry: Retry::Never }
+}
+
+/// What trouble with a cluster means for a task: what may pass by itself is tried again.
+fn done(trouble: &Trouble) -> Done {
+    match trouble {
+        Trouble::Away(_) | Trouble::Moved | Trouble::Denied(_) | Trouble::NotServed(_) | Trouble::Unknown(_) => later(trouble.to_string()),
+        Trouble::Owned(_) | Trouble::Invalid(_) => never(trouble.to_string()),
+    }
+}
+
+fn outcome(events: &[Proposed]) -> Option<String> {
+    (!events.is_empty()).then(|| super::propose::outcome(events))
+}
+
+fn removed(deployment: &str, reason: &str) -> Value {
+    json!({"deployment": deployment, "reason": reason})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule(name: Option<&str>) -> rule::Kubernetes {
+        serde_json::from_value(json!({"cluster": "c", "name": name})).unwrap()
+    }
+
+    #[test]
+    fn a_target_has_a_name_that_kubernetes_takes() {
+        let name = |rule_name, model| target(&rule(rule_name), model, "production").name;
+        assert_eq!(name(None, "iris"), "iris-production");
+        assert_eq!(name(None, "Fraud_v2.x"), "fraud-v2-x-production");
+        assert_eq!(name(Some("serve-{model}"), "Iris"), "serve-iris");
+        assert_eq!(name(None, &"m".repeat(100)).len(), NAME_MAX);
+        assert_eq!(lane(&rule(None), "iris", "dev"), "kubernetes/c/default/iris-dev");
+    }
+}

@@ -1,0 +1,313 @@
+//! A promotion: the version is requested, applied and watched until it is up, or is gone back from.
+
+use std::time::Duration;
+
+use annals_events::kind::Kind;
+use annals_events::verdict::Code;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::cluster::{Target, Trouble, resource};
+use super::mark::Mark;
+use super::registry::{Deployment, Known};
+use super::standing::{self, Standing};
+use super::template::Manifest;
+use super::{Deployer, NotApplied, done, later, manifest, never, outcome, prefix, target};
+use crate::world::propose::NotProposed;
+use crate::world::rule::Kubernetes;
+use crate::world::{Done, Job};
+
+/// How long a version may take to come up, unless the rule says otherwise: as long as a Deployment.
+const DEADLINE_S: u64 = 600;
+/// How much longer we wait than the controllers, whose word is better.
+const GRACE: Duration = Duration::from_secs(5);
+/// How soon it is looked again: at first, and later.
+const LOOK: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(1)];
+/// How many times it is looked soon.
+const SOON_MAX: u32 = 25;
+/// Tries after which what a person must mend counts as failed.
+const TRIES_MAX: u32 = 5;
+/// Longest text of an error, in characters; the schema allows more.
+const ERROR_MAX: usize = 2000;
+
+/// How far a job is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Going {
+    /// The deployment that was requested.
+    deployment: String,
+    /// When what is there now was applied.
+    since_ms: i64,
+    /// How often it was looked at since.
+    looks: u32,
+    /// It failed so, and what was there before is on its way back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    failed: Option<String>,
+}
+
+/// All that the steps of one job share.
+struct Rollout<'a> {
+    job: &'a Job,
+    rule: &'a Kubernetes,
+    target: Target,
+    channel: String,
+    version: u64,
+    known: Known,
+}
+
+impl Rollout<'_> {
+    fn mark(&self, deployment: &str, version: u64, digest: Option<String>, rolled_back: Option<String>) -> Mark {
+        let event = &self.job.event;
+        Mark {
+            model: event.key.clone(),
+            version,
+            digest,
+            channel: Some(self.channel.clone()),
+            deployment: deployment.into(),
+            event: event.id.clone(),
+            position: event.position(),
+            modelseq: event.modelseq,
+            rolled_back,
+        }
+    }
+
+    /// The id to request: after a failure a new one, since a deployment that ended stays so.
+    fn id(&self) -> String {
+        let first = format!("{}{}", prefix(&self.job.rule), self.job.event.modelseq);
+        let is_free = |id: &String| self.known.deployment(id).is_none_or(|d| ["requested", "active"].contains(&d.state.as_str()));
+        let mut ids = std::iter::once(first.clone()).chain((2..).map(|n| format!("{first}-{n}")));
+        ids.find(is_free).unwrap_or(first)
+    }
+
+    fn deadline(&self) -> Duration {
+        Duration::from_secs(self.rule.deadline_s.unwrap_or(DEADLINE_S)) + GRACE
+    }
+}
+
+impl Deployer {
+    /// Goes on with a promotion. An error is how the job ends before its end, too.
+    pub(super) async fn roll(&self, job: &Job, rule: &Kubernetes) -> Result<Done, Done> {
+        let going: Option<Going> = job.task.progress.as_deref().and_then(|text| serde_json::from_str(text).ok());
+        let (Some(version), Some(channel)) = (job.event.version, job.event.channel.clone()) else {
+            return Err(never("the event names no version and channel"));
+        };
+        let known = self.registry.model(&job.event.key).await.map_err(later)?;
+        let target = target(rule, &job.event.model, &channel);
+        let rollout = Rollout { job, rule, target, channel, version, known };
+        match rollout.known.held(&rollout.channel) {
+            Some(held) if held.modelseq == job.event.modelseq => {}
+            Some(held) => return self.superseded(&rollout, going.as_ref(), &format!("version {}", held.version)).await,
+            None => return self.superseded(&rollout, going.as_ref(), "the channel's being empty").await,
+        }
+        match going {
+            None => self.begin(&rollout).await,
+            Some(going) => self.look(&rollout, going).await,
+        }
+    }
+
+    async fn superseded(&self, r: &Rollout<'_>, going: Option<&Going>, by: &str) -> Result<Done, Done> {
+        let note = format!("superseded by {by}");
+        if let Some(going) = going.filter(|going| r.known.deployment(&going.deployment).is_some_and(|d| d.state == "requested")) {
+            let data = json!({"deployment": going.deployment, "error": format!("{note} before it was up")});
+            if let Err(NotProposed::Unsettled(why)) = self.propose(r.job, Kind::DeploymentFailed, r.version, data).await {
+                return Err(later(why));
+            }
+        }
+        Ok(Done::Skipped { note })
+    }
+
+    /// Requests the deployment and applies it.
+    async fn begin(&self, r: &Rollout<'_>) -> Result<Done, Done> {
+        let id = r.id();
+        if r.known.deployment(&id).is_some_and(|d| d.state == "active") {
+            return self.ended(r, &id, "it is up already").await;
+        }
+        let data = json!({"deployment": id, "target": r.target.data(), "channel": r.channel});
+        match self.propose(r.job, Kind::DeploymentRequested, r.version, data).await {
+            Ok(_) => {}
+            Err(NotProposed::Refused(refusal)) if refusal.code == Code::IllegalTransition => {
+                return Ok(Done::Skipped { note: format!("superseded: {}", refusal.message) });
+            }
+            Err(NotProposed::Refused(refusal)) if refusal.code == Code::NoChange && r.known.deployment(&id).is_some() => {}
+            Err(not) => return Err(not.done()),
+        }
+        let details = self.registry.version(&r.job.event.key, r.version).await.map_err(later)?;
+        let mark = r.mark(&id, r.version, details.digest.clone(), None);
+        let made = match manifest(r.rule, &r.target, &r.job.event.model, &r.channel, (r.version, &details)) {
+            Ok(made) => made,
+            Err(bad) => return self.failed(r, &id, &bad.to_string()).await,
+        };
+        match self.put(&r.target, &made, &mark, false).await {
+            Ok(object) => self.found(r, Going { deployment: id, since_ms: now(), looks: 0, failed: None }, &made, &object).await,
+            Err(NotApplied::RolledBack) => {
+                let failed = Some("it did not come up".into());
+                Ok(again(&Going { deployment: id, since_ms: now(), looks: 0, failed }, "it was rolled back; waiting for what is there"))
+            }
+            Err(NotApplied::Newer(version)) => {
+                let going = Going { deployment: id, since_ms: 0, looks: 0, failed: None };
+                let known = self.registry.model(&r.job.event.key).await.map_err(later)?;
+                self.superseded(
+                    &Rollout { known, channel: r.channel.clone(), target: r.target.clone(), ..*r },
+                    Some(&going),
+                    &format!("version {version}"),
+                )
+                .await
+            }
+            Err(not) => self.not_applied(r, &id, &not).await,
+        }
+    }
+
+    /// What only a person can mend has failed; what may pass by itself is tried again, but not for ever.
+    async fn not_applied(&self, r: &Rollout<'_>, id: &str, not: &NotApplied) -> Result<Done, Done> {
+        match not {
+            NotApplied::Trouble(trouble @ (Trouble::Away(_) | Trouble::Moved)) => Err(done(trouble)),
+            NotApplied::Trouble(trouble) if r.job.task.attempts < TRIES_MAX => match done(trouble) {
+                later @ Done::Failed { retry: crate::world::Retry::Schedule, .. } => Err(later),
+                _ => self.failed(r, id, &trouble.to_string()).await,
+            },
+            other => self.failed(r, id, &other.to_string()).await,
+        }
+    }
+
+    async fn failed(&self, r: &Rollout<'_>, id: &str, error: &str) -> Result<Done, Done> {
+        let error: String = error.chars().take(ERROR_MAX).collect();
+        self.propose(r.job, Kind::DeploymentFailed, r.version, json!({"deployment": id, "error": error}))
+            .await
+            .map_err(|not| not.done())?;
+        Ok(never(error))
+    }
+
+    /// Looks how what was applied stands.
+    async fn look(&self, r: &Rollout<'_>, mut going: Going) -> Result<Done, Done> {
+        going.looks = going.looks.saturating_add(1);
+        let details = self.registry.version(&r.job.event.key, r.version).await.map_err(later)?;
+        let made =
+            manifest(r.rule, &r.target, &r.job.event.model, &r.channel, (r.version, &details)).map_err(|bad| never(bad.to_string()))?;
+        let cluster = self.cluster(&r.target.cluster).map_err(|t| done(&t))?;
+        let found = cluster.get(&r.target, &resource(made.made, Some(&made.api_version))).await.map_err(|t| done(&t))?;
+        match found {
+            // Somebody deleted it, or it was never applied: begin again.
+            None => self.begin(r).await,
+            Some(object) => match Mark::of(&object) {
+                Some(mark) if mark.deployment == going.deployment || mark.rolled_back.as_ref() == Some(&going.deployment) => {
+                    self.found(r, going, &made, &object).await
+                }
+                _ => self.begin(r).await,
+            },
+        }
+    }
+
+    async fn found(&self, r: &Rollout<'_>, going: Going, made: &Manifest, object: &Value) -> Result<Done, Done> {
+        let cluster = self.cluster(&r.target.cluster).map_err(|t| done(&t))?;
+        let waited = Duration::from_millis(u64::try_from(now() - going.since_ms).unwrap_or(0));
+        let what_pods_say = async |said: String| match standing::trouble(&cluster.pods(&r.target.namespace, object).await) {
+            Some(trouble) => format!("{said}: {trouble}"),
+            None => said,
+        };
+        let error = match standing::of(made.made, object) {
+            Standing::Up(mut observed) => {
+                if let Some(digest) = standing::image_digest(&cluster.pods(&r.target.namespace, object).await) {
+                    observed.insert("image_digest".into(), json!(digest));
+                }
+                return self.up(r, &going, observed).await;
+            }
+            Standing::Coming(said) if waited < r.deadline() => return Ok(again(&going, &said)),
+            Standing::Coming(said) => what_pods_say(format!("not up within {} s ({said})", r.rule.deadline_s.unwrap_or(DEADLINE_S))).await,
+            Standing::Failed(said) => what_pods_say(said).await,
+        };
+        if let Some(first) = &going.failed {
+            return Ok(never(format!("{first}; what it was rolled back to does not come up either: {error}")));
+        }
+        let ended = self.failed(r, &going.deployment, &error).await?;
+        if r.rule.rollback { self.back(r, going, error).await } else { Ok(ended) }
+    }
+
+    /// What was applied is up: the version, or what it was rolled back to.
+    async fn up(&self, r: &Rollout<'_>, going: &Going, observed: serde_json::Map<String, Value>) -> Result<Done, Done> {
+        let Some(error) = &going.failed else {
+            let data = json!({"deployment": going.deployment, "observed": observed});
+            self.propose(r.job, Kind::DeploymentSucceeded, r.version, data).await.map_err(|not| not.done())?;
+            return self.ended(r, &going.deployment, "it is up").await;
+        };
+        let reason = format!("the rule {} rolls back what does not come up", r.job.rule.name);
+        let data = json!({"deployment": going.deployment, "reason": reason, "error": error});
+        let event = self.propose(r.job, Kind::DeploymentRolledBack, r.version, data).await.map_err(|not| not.done())?;
+        Ok(Done::Succeeded {
+            note: Some(format!("version {} did not come up and was rolled back: {error}", r.version)),
+            outcome: outcome(&[event]),
+        })
+    }
+
+    /// Applies again what was good.
+    async fn back(&self, r: &Rollout<'_>, going: Going, error: String) -> Result<Done, Done> {
+        let Some(good) = last_good(&r.known, &r.target.path(), &going.deployment) else {
+            return Ok(never(format!("{error}; no version before it came up there, so there is none to go back to")));
+        };
+        let details = self.registry.version(&r.job.event.key, good.version).await.map_err(later)?;
+        let mark = r.mark(&good.deployment, good.version, details.digest.clone(), Some(going.deployment.clone()));
+        let made =
+            manifest(r.rule, &r.target, &r.job.event.model, &r.channel, (good.version, &details)).map_err(|bad| never(bad.to_string()))?;
+        match self.put(&r.target, &made, &mark, false).await {
+            Ok(_) => Ok(again(
+                &Going { since_ms: now(), looks: 0, failed: Some(error), ..going },
+                &format!("going back to version {}", good.version),
+            )),
+            Err(NotApplied::Trouble(trouble)) => Err(done(&trouble)),
+            Err(other) => Err(never(format!("{error}; and it cannot be rolled back: {other}"))),
+        }
+    }
+
+    /// The end of a good job: what the rule had elsewhere for this channel goes away.
+    async fn ended(&self, r: &Rollout<'_>, id: &str, note: &str) -> Result<Done, Done> {
+        let displaced: Vec<&Deployment> = r
+            .known
+            .deployments
+            .iter()
+            .filter(|d| d.state == "active" && d.channel.as_deref() == Some(&r.channel) && d.target != r.target.path())
+            .filter(|d| d.deployment.starts_with(&prefix(&r.job.rule)))
+            .collect();
+        let mut events = Vec::new();
+        for old in displaced {
+            let reason = format!("the rule {} has another target now: {}", r.job.rule.name, r.target.path());
+            events.extend(self.take_away(r.job, &r.known, &old.target, &r.channel, &reason).await?);
+        }
+        Ok(Done::Succeeded { note: Some(format!("{note}: {id} on {}", r.target.path())), outcome: outcome(&events) })
+    }
+}
+
+/// What was up on a target before: what is active there still, or else what was last.
+fn last_good<'a>(known: &'a Known, target: &str, failed: &str) -> Option<&'a Deployment> {
+    let there = || known.deployments.iter().filter(|d| d.target == target && d.deployment != failed);
+    let last = |state: &str| there().filter(|d| d.state == state).max_by_key(|d| d.modelseq);
+    last("active").or_else(|| last("superseded"))
+}
+
+fn again(going: &Going, note: &str) -> Done {
+    let after = LOOK[usize::from(going.looks > SOON_MAX)];
+    let progress = serde_json::to_string(going).unwrap_or_default();
+    Done::Again { after, progress, note: Some(note.into()) }
+}
+
+/// Milliseconds of this machine's clock: only to measure how long we waited.
+fn now() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn deployment(id: &str, target: &str, state: &str, modelseq: u64) -> Deployment {
+        Deployment { deployment: id.into(), version: modelseq, target: target.into(), channel: None, state: state.into(), modelseq }
+    }
+
+    #[test]
+    fn the_last_good_one_is_what_is_active_or_was_last() {
+        let known = |deployments| Known { channels: Vec::new(), deployments };
+        let one = [deployment("a", "t", "superseded", 3), deployment("b", "t", "active", 5), deployment("c", "u", "active", 9)];
+        assert_eq!(last_good(&known(one.to_vec()), "t", "x").unwrap().deployment, "b");
+        let two = [deployment("a", "t", "superseded", 3), deployment("b", "t", "superseded", 5), deployment("c", "t", "failed", 9)];
+        assert_eq!(last_good(&known(two.to_vec()), "t", "c").unwrap().deployment, "b");
+        assert_eq!(last_good(&known(vec![deployment("c", "t", "failed", 9)]), "t", "c"), None);
+    }
+}
