@@ -121,7 +121,7 @@ pub struct Webhooks {
 }
 
 /// Lists the workspace's webhooks, by name.
-#[utoipa::path(get, path = "/v1/webhooks", tag = "world", params(Within), responses(
+#[utoipa::path(get, operation_id = "webhooks_list", path = "/v1/webhooks", tag = "world", params(Within), responses(
     (status = 200, description = "all of them, without those that were removed", body = Webhooks),
     (status = 503, description = "this instance has no operational store, or not now", body = Problem, content_type = "application/problem+json"),
 ))]
@@ -136,7 +136,7 @@ pub async fn list(State(app): State<App>, Query(within): Query<Within>) -> Resul
 }
 
 /// One webhook: how it is, and the public keys to verify its messages with.
-#[utoipa::path(get, path = "/v1/webhooks/{name}", tag = "world", params(("name" = String, Path, description = "its name"), Within), responses(
+#[utoipa::path(get, operation_id = "webhook_get", path = "/v1/webhooks/{name}", tag = "world", params(("name" = String, Path, description = "its name"), Within), responses(
     (status = 200, description = "the webhook", body = Webhook),
     (status = 404, description = "there is none", body = Problem, content_type = "application/problem+json"),
     (status = 503, description = "this instance has no operational store, or not now", body = Problem, content_type = "application/problem+json"),
@@ -148,7 +148,7 @@ pub async fn get(State(app): State<App>, Path(name): Path<String>, Query(within)
 }
 
 /// Makes a webhook, or changes it. Its first key is made with it: the answer tells an HMAC secret once.
-#[utoipa::path(put, path = "/v1/webhooks/{name}", tag = "world", params(("name" = String, Path, description = "its name"), Within),
+#[utoipa::path(put, operation_id = "webhook_put", path = "/v1/webhooks/{name}", tag = "world", params(("name" = String, Path, description = "its name"), Within),
     request_body(content = Wanted), responses(
         (status = 200, description = "as it is now", body = Webhook),
         (status = 400, description = "a body or a name that cannot be read", body = Problem, content_type = "application/problem+json"),
@@ -173,7 +173,7 @@ pub async fn put(State(app): State<App>, Path(name): Path<String>, Query(within)
 }
 
 /// Ends a webhook: what waits is skipped, and its keys are forgotten. History keeps the rule.
-#[utoipa::path(delete, path = "/v1/webhooks/{name}", tag = "world", params(("name" = String, Path, description = "its name"), Within),
+#[utoipa::path(delete, operation_id = "webhook_remove", path = "/v1/webhooks/{name}", tag = "world", params(("name" = String, Path, description = "its name"), Within),
     request_body(content = Why), responses(
         (status = 204, description = "it is no more"),
         (status = 404, description = "there is none", body = Problem, content_type = "application/problem+json"),
@@ -193,7 +193,7 @@ pub async fn remove(
 }
 
 /// Holds deliveries back; events are kept for them.
-#[utoipa::path(post, path = "/v1/webhooks/{name}/pause", tag = "world", params(("name" = String, Path, description = "its name"), Within),
+#[utoipa::path(post, operation_id = "webhook_pause", path = "/v1/webhooks/{name}/pause", tag = "world", params(("name" = String, Path, description = "its name"), Within),
     request_body(content = Why), responses(
         (status = 200, description = "as it is now", body = Webhook),
         (status = 404, description = "there is none", body = Problem, content_type = "application/problem+json"),
@@ -212,7 +212,7 @@ pub async fn pause(
 }
 
 /// Lets deliveries go on, with what was kept.
-#[utoipa::path(post, path = "/v1/webhooks/{name}/resume", tag = "world", params(("name" = String, Path, description = "its name"), Within),
+#[utoipa::path(post, operation_id = "webhook_resume", path = "/v1/webhooks/{name}/resume", tag = "world", params(("name" = String, Path, description = "its name"), Within),
     request_body(content = Why), responses(
         (status = 200, description = "as it is now", body = Webhook),
         (status = 404, description = "there is none", body = Problem, content_type = "application/problem+json"),
@@ -231,7 +231,7 @@ pub async fn resume(
 }
 
 /// Makes a new key; those before it sign too for a while, so that the receiver can change in between.
-#[utoipa::path(post, path = "/v1/webhooks/{name}/rotate", tag = "world", params(("name" = String, Path, description = "its name"), Within),
+#[utoipa::path(post, operation_id = "webhook_rotate", path = "/v1/webhooks/{name}/rotate", tag = "world", params(("name" = String, Path, description = "its name"), Within),
     request_body(content = Rotation), responses(
         (status = 200, description = "as it is now, with the secret if it is an HMAC key", body = Webhook),
         (status = 404, description = "there is none", body = Problem, content_type = "application/problem+json"),

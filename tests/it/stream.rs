@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::stage::{DEADLINE, Engine, eventually, fresh, register};
+use crate::stage::{DEADLINE, Engine, digest, eventually, fresh, register};
 
 /// An open stream.
 struct Stream {
@@ -171,12 +171,17 @@ fn a_reader_that_takes_nothing_is_disconnected() {
     // more than the kernel keeps for both ends
     let text = "x".repeat(200 * 1024);
     for n in 0..100 {
-        engine.accept("model.created", &format!("default/m{n}"), json!({"notes": text}));
+        let run = json!({"system": "local", "id": format!("r{n}"), "uri": "file:///runs"});
+        let trained = json!({"run": run, "code": {"repository": "file:///code", "commit": "abc123", "dirty": false}, "params": {"notes": text},
+            "data": [{"name": "iris", "digest": digest(9), "rows": 150, "role": "training"}],
+            "metrics": [{"name": "accuracy", "value": 0.97, "split": "test"}],
+            "artifact": {"uri": "file:///model.pkl", "digest": digest(n), "size": 1024, "format": "joblib"}});
+        engine.accept("run.trained", &format!("default/m{n}"), trained);
     }
     assert!(subscribers(1), "it was cut off at once");
     eventually("it is cut off", || subscribers(0));
     drop(socket);
-    let mut other = Stream::open(&engine, "?from=beginning&type=created", None);
+    let mut other = Stream::open(&engine, "?from=beginning&type=trained", None);
     assert_eq!(other.next().data["subject"], "default/m0", "others go on");
 }
 

@@ -7,7 +7,8 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::services::run_python;
+use crate::cluster::Cluster;
+use crate::services::{database, run_python};
 use crate::stage::{Engine, data_of, directory, event, eventually, exported, program, register};
 use receiver::Receiver;
 
@@ -263,4 +264,29 @@ fn a_webhook_is_paused_resumed_changed_and_removed() {
     assert_ne!(key_of(&before), add(&engine, "deployer", &url, "ed25519"));
     let timeline = engine.get("/v1/timeline").text;
     assert!(timeline.contains("maintenance"), "who reads the history sees why: {timeline}");
+}
+
+#[test]
+fn on_kafka_another_instance_delivers_when_one_is_killed() {
+    let database = database();
+    let cluster = Cluster::fresh().with(&["--database", &database.url, "--webhook-allow", "127.0.0.0/8"]);
+    let mut engines = vec![cluster.start("a"), cluster.start("b")];
+    let receiver = Receiver::python();
+    receiver.know(&[&add(&engines[0], "shared", &format!("{}/hook", receiver.url), "ed25519")]);
+    register(&engines[0], "iris", 1);
+    let mut ids = vec![move_version(&engines[0], "iris", "dev")];
+    assert_eq!(receiver.wait_for("/hook", 1)[0]["body"]["data"]["id"], ids[0].as_str());
+    // whichever of the two delivers: both are killed, one after the other
+    for (round, channel) in ["staging", "production"].into_iter().enumerate() {
+        engines.remove(0).kill();
+        engines.push(cluster.start(&format!("next-{round}")));
+        let promoted = event("version.promoted", "default/iris/1", json!({"channel": channel, "reason": "a test"}));
+        eventually("somebody judges it", || matches!(engines[0].publish(&promoted).status, 200 | 201));
+        ids.push(promoted["id"].as_str().unwrap().to_owned());
+        eventually("it is delivered", || receiver.got("/hook").iter().any(|m| m["body"]["data"]["id"] == promoted["id"]));
+    }
+    let mut got: Vec<Value> = receiver.got("/hook").iter().map(|m| m["body"]["data"]["id"].clone()).collect();
+    got.dedup();
+    assert_eq!(json!(got), json!(ids), "in order, each at least once");
+    assert!(receiver.got("/hook").iter().all(|m| m["verified"] != json!([])), "with one key, whoever sends");
 }

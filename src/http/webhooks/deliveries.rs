@@ -14,7 +14,7 @@ use crate::http::rules::{Again, Asked, Replayed, Tasks, Within, existing, parse,
 use crate::world::webhook::Webhooks;
 
 /// Lists a webhook's deliveries, the newest first.
-#[utoipa::path(get, path = "/v1/webhooks/{name}/deliveries", tag = "world",
+#[utoipa::path(get, operation_id = "webhook_deliveries", path = "/v1/webhooks/{name}/deliveries", tag = "world",
     params(("name" = String, Path, description = "the webhook's name"), Asked), responses(
         (status = 200, description = "a page of them", body = Tasks),
         (status = 400, description = "a malformed query", body = Problem, content_type = "application/problem+json"),
@@ -48,7 +48,7 @@ pub struct Tried {
 }
 
 /// Sends a signed message of the type `annals.test` now, once, and tells what was answered.
-#[utoipa::path(post, path = "/v1/webhooks/{name}/test", tag = "world", params(("name" = String, Path, description = "the webhook's name"), Within),
+#[utoipa::path(post, operation_id = "webhook_test", path = "/v1/webhooks/{name}/test", tag = "world", params(("name" = String, Path, description = "the webhook's name"), Within),
     responses(
         (status = 200, description = "what came of it, whether or not it was delivered", body = Tried),
         (status = 404, description = "there is no such webhook", body = Problem, content_type = "application/problem+json"),
@@ -75,7 +75,7 @@ pub async fn test(State(app): State<App>, Path(name): Path<String>, Query(within
 }
 
 /// Delivers again: with the same `webhook-id`, so that a receiver which has it can tell.
-#[utoipa::path(post, path = "/v1/webhooks/{name}/replay", tag = "world", params(("name" = String, Path, description = "the webhook's name"), Within),
+#[utoipa::path(post, operation_id = "webhook_replay", path = "/v1/webhooks/{name}/replay", tag = "world", params(("name" = String, Path, description = "the webhook's name"), Within),
     request_body(content = Again), responses(
         (status = 200, description = "how many", body = Replayed),
         (status = 400, description = "none or several of `parked`, `waiting`, `since` and `task`", body = Problem, content_type = "application/problem+json"),
