@@ -117,17 +117,17 @@ pub fn measured(engine: &Engine, model: &str, n: u64) -> Value {
 
 /// A rule that runs a program on each measurement.
 pub fn on_measured(name: &str, run: &str, more: &str) -> String {
-    format!("- name: {name}\n  when: {{type: [measured]}}\n  do: {{command: {{run: {run}}}}}\n{more}")
+    format!("- trigger: {name}\n  when: {{type: [measured]}}\n  do: {{command: {{run: {run}}}}}\n{more}")
 }
 
 const LOOP: &str = r#"
-- name: ask
+- trigger: ask
   when: {type: [drifted]}
   do: {propose: {type: retrain-requested, data: {cause: {kind: drift, drift: "{drift}"}}}}
-- name: train
+- trigger: train
   when: {type: [retrain-requested], model: "i*"}
   do: {pipeline: {run: train.sh, args: ["{model}"], timeout_s: 120}}
-- name: release
+- trigger: release
   when: {type: [evaluated], where: {/data/verdict: passed}}
   do: {propose: {type: promoted, version: event, data: {channel: production, reason: "version {version} passed"}}}
 "#;
@@ -154,7 +154,7 @@ fn a_drift_leads_to_a_new_version_in_production_without_a_hand() {
     let engine = stage.start();
     engine.accept("model.created", "default/iris", json!({}));
     let applied = stage.apply(&engine, LOOP);
-    assert!(applied["triggers"].as_array().unwrap().iter().all(|t| t["changed"] == true && t["in_force"] == true), "{applied}");
+    assert!(applied["items"].as_array().unwrap().iter().all(|trigger| trigger["result"] == "added"), "{applied}");
     let drift = json!({"drift": "dr-1", "kind": "data", "metric": "psi", "observed": 0.4});
     let drifted = engine.accept("drift.detected", "default/iris", drift);
     eventually("the new version is in production", || {
@@ -183,12 +183,12 @@ fn a_drift_leads_to_a_new_version_in_production_without_a_hand() {
     assert_eq!((&promoted["actor"], &promoted["source"]), (&json!("trigger:release"), &json!("/annals/actor")));
     assert_eq!(promoted["data"]["data"]["reason"], "version 1 passed");
     // and the other way round: from the trigger to the events that came of it
-    let outcome = &history(&engine, "train")[0]["outcome"];
+    let outcome = &history(&engine, "train")[0]["outcome"]["events"];
     let came: Vec<_> = outcome.as_array().unwrap().iter().map(|event| event["position"].clone()).collect();
     assert_eq!(came, [&trained, &registered, &evaluated].map(|event| event["position"].clone()));
-    assert_eq!(history(&engine, "release")[0]["outcome"][0]["id"], promoted["id"]);
+    assert_eq!(history(&engine, "release")[0]["outcome"]["events"][0]["id"], promoted["id"]);
     let shown = text(&engine.annals(&["trigger", "history", "release"]).stdout);
-    assert!(shown.contains("evaluated default/iris") && shown.contains(promoted["position"].as_str().unwrap()), "{shown}");
+    assert!(shown.contains("evaluated") && shown.contains(promoted["position"].as_str().unwrap()), "{shown}");
     assert_eq!(engine.stop(), Some(0));
 }
 
@@ -198,26 +198,28 @@ fn a_rule_is_data_that_is_shown_changed_and_applied_again() {
     stage.noting("note.sh");
     let engine = stage.start();
     let act = r#"{"command":{"run":"note.sh"}}"#;
-    let added =
-        said(&engine, &["trigger", "add", "note", "--type", "measured", "--model", "i*", "--do", act, "--reason", "why not", "--json"]);
-    assert!(added["changed"] == true && added["in_force"] == true && added["position"].is_string(), "{added}");
-    let again = said(&engine, &["trigger", "add", "note", "--type", "measured", "--model", "i*", "--do", act, "--json"]);
-    assert!(again["changed"] == false && again["position"].is_null(), "{again}");
-    let rules = "name: note\nwhen: {model: 'i*', type: [measured]}\ndo: {command: {run: note.sh}}\n";
-    assert_eq!(stage.apply(&engine, rules)["triggers"][0]["changed"], false, "the order of members says nothing");
-    let plain = text(&engine.annals(&["trigger", "apply", stage.path("rules.yaml").to_str().unwrap()]).stdout);
-    assert_eq!(plain.trim(), "note  unchanged: active");
-    let changed = stage.apply(&engine, &format!("{rules}cooldown_s: 9\n---\n{}", rules.replace("name: note", "name: other")));
-    assert_eq!((&changed["triggers"][0]["changed"], &changed["triggers"][1]["changed"]), (&json!(true), &json!(true)));
+    let add = ["trigger", "add", "note", "--type", "measured", "--model", "i*", "--do", act, "--reason", "why not", "--json"];
+    let added = said(&engine, &add);
+    assert!(added["changed"] == true && added["revision"] == 1 && added["state"] == "active", "{added}");
+    let again = said(&engine, &add);
+    assert!(again["changed"] == false && again["revision"] == 1, "{again}");
+    let rule = |name: &str, more: &str| {
+        format!("- trigger: {name}\n  when: {{model: 'i*', type: [measured]}}\n  do: {{command: {{run: note.sh}}}}\n{more}")
+    };
+    let results = |applied: &Value| applied["items"].as_array().unwrap().iter().map(|item| item["result"].clone()).collect::<Vec<_>>();
+    assert_eq!(results(&stage.apply(&engine, &rule("note", ""))), ["unchanged"], "the order of members says nothing");
+    let both = rule("note", "  cooldown_s: 9\n") + &rule("other", "");
+    assert_eq!(results(&stage.apply(&engine, &both)), ["changed", "added"]);
+    let told = text(&engine.annals(&["trigger", "apply", stage.path("rules.yaml").to_str().unwrap()]).stdout);
+    assert_eq!(told, "note: unchanged\nother: unchanged\n");
     let shown = engine.get("/v1/triggers/note").ok(200);
     assert_eq!((&shown["revision"], &shown["cooldown_s"], &shown["when"]["model"]), (&json!(2), &json!(9), &json!("i*")));
     let list = text(&engine.annals(&["trigger", "list"]).stdout);
     assert!(list.contains("note") && list.contains("other") && list.contains("command"), "{list}");
-    let recorded = of(&events(&engine), "trigger.changed").into_iter().cloned().collect::<Vec<_>>();
-    assert_eq!(
-        (recorded.len(), &recorded[0]["subject"], &recorded[0]["data"]["data"]["reason"]),
-        (3, &json!("default/_system"), &json!("why not"))
-    );
+    let all = events(&engine);
+    let recorded = of(&all, "trigger.changed");
+    let first = recorded[0];
+    assert_eq!((recorded.len(), &first["subject"], &first["data"]["data"]["reason"]), (3, &json!("default/_system"), &json!("why not")));
     said(&engine, &["trigger", "remove", "other", "--json"]);
     engine.get("/v1/triggers/other").problem(404, "unknown-trigger");
     assert_eq!(engine.get("/v1/triggers").ok(200)["items"].as_array().unwrap().len(), 1);

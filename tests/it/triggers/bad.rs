@@ -17,20 +17,19 @@ fn a_rule_that_cannot_be_meant_is_refused_with_field_and_remedy() {
         (json!({"when": {"type": ["promoted"]}, "do": {"command": {"run": "../../bin/sh"}}}), "do.command.run"),
         (json!({"when": {"type": ["promoted"]}, "do": {"git": {}}}), "do"),
         (json!({"when": {"type": ["promoted"]}, "do": act, "dedup": "{nothing}"}), "dedup"),
-        (json!({"when": {"type": ["promoted"]}, "do": act, "state": "removed"}), "state"),
     ] {
-        let problem = put("t", body).problem(422, "bad-rule");
-        assert_eq!(problem["state"]["field"], field, "{problem}");
+        let problem = put("t", body).problem(422, "schema-violation");
+        assert!(problem["detail"].as_str().unwrap().starts_with(&format!("`{field}`: ")), "{problem}");
     }
-    put("_t", json!({"when": {"type": ["promoted"]}, "do": act})).problem(422, "bad-rule");
-    put("dry-run", json!({"when": {"type": ["promoted"]}, "do": act})).problem(422, "bad-rule");
-    put("t", json!({"do": act})).problem(400, "bad-body");
+    put("_t", json!({"when": {"type": ["promoted"]}, "do": act})).problem(422, "schema-violation");
+    put("t", json!({"do": act})).problem(422, "schema-violation");
+    put("t", json!({"when": {"type": ["promoted"]}, "do": act, "odd": 1})).problem(400, "bad-body");
     put("t", json!([])).problem(400, "bad-body");
-    engine.get("/v1/triggers/t/history?state=nonsense").problem(400, "bad-query");
-    engine.post("/v1/triggers/t/replay", &[], b"{\"parked\":true,\"task\":1}").problem(400, "bad-body");
+    engine.get("/v1/triggers/t/history").problem(404, "unknown-trigger");
+    engine.post("/v1/triggers/t/replay", &[], b"[").problem(400, "bad-body");
     engine.post("/v1/triggers/t/pause", &[], b"").problem(404, "unknown-trigger");
     assert!(engine.get("/v1/triggers").ok(200)["items"].as_array().unwrap().is_empty());
-    std::fs::write(stage.path("rules.yaml"), "name: t\nwhen: {type: [promotd]}\ndo: {command: {run: x}}\n").unwrap();
+    std::fs::write(stage.path("rules.yaml"), "trigger: t\nwhen: {type: [promotd]}\ndo: {command: {run: x}}\n").unwrap();
     let refused = engine.annals(&["trigger", "apply", stage.path("rules.yaml").to_str().unwrap()]);
     let told = text(&refused.stderr);
     assert!(refused.status.code() == Some(1) && told.contains("`promotd`") && told.contains("annals schemas"), "{told}");
@@ -43,10 +42,10 @@ fn what_nobody_here_can_do_is_parked_and_told() {
     let engine = stage.start();
     let rules = on_measured("missing", "none.sh", "")
         + &on_measured("plain", "plain.sh", "")
-        + "- name: cluster\n  when: {type: [measured]}\n  do: {kubernetes: {cluster: prod}}\n"
-        + "- name: nobody\n  when: {type: [measured]}\n  do: {webhook: {subscription: nobody}}\n"
-        + "- name: unfit\n  when: {type: [measured]}\n  do: {propose: {type: promoted, version: event, data: {channel: production}}}\n"
-        + "- name: refused\n  when: {type: [measured]}\n  do: {propose: {type: promoted, version: '9', data: {channel: production}}}\n";
+        + "- trigger: cluster\n  when: {type: [measured]}\n  do: {kubernetes: {cluster: prod}}\n"
+        + "- trigger: nobody\n  when: {type: [measured]}\n  do: {webhook: {subscription: nobody}}\n"
+        + "- trigger: unfit\n  when: {type: [measured]}\n  do: {propose: {type: promoted, version: event, data: {channel: production}}}\n"
+        + "- trigger: refused\n  when: {type: [measured]}\n  do: {propose: {type: promoted, version: '9', data: {channel: production}}}\n";
     stage.apply(&engine, &rules);
     measured(&engine, "iris", 0);
     for (name, told) in [
@@ -101,7 +100,7 @@ fn a_program_that_fails_is_tried_again_and_one_that_hangs_is_killed() {
     stage.script("hang.sh", &format!("echo $$ >> {}; exec sleep 1000\n", stage.path("hung").display()));
     stage.script("loud.sh", "head -c 30000000 /dev/zero | tr '\\0' x; head -c 30000000 /dev/zero >&2; exit 0\n");
     let engine = stage.start();
-    let hang = "- name: hang\n  when: {type: [measured], model: wine}\n  do: {command: {run: hang.sh, timeout_s: 1}}\n";
+    let hang = "- trigger: hang\n  when: {type: [measured], model: wine}\n  do: {command: {run: hang.sh, timeout_s: 1}}\n";
     stage.apply(&engine, &(on_measured("moody", "moody.sh", "") + &on_measured("loud", "loud.sh", "") + hang));
     measured(&engine, "iris", 0);
     eventually("the moody one is done", || counts(&engine, "moody", &["done"]) == [1]);

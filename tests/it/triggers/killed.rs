@@ -64,8 +64,7 @@ fn kill_9_at_any_point_skips_nothing() {
 fn what_a_rule_proposes_stays_one_event_however_often_it_dies() {
     let stage = Stage::fresh();
     let mut engine = stage.start();
-    let rule =
-        "name: ask\nwhen: {type: [measured]}\ndo: {propose: {type: retrain-requested, data: {cause: {kind: person}, dedup: '{event}'}}}\n";
+    let rule = "trigger: ask\nwhen: {type: [measured]}\ndo: {propose: {type: retrain-requested, data: {cause: {kind: person}, dedup: '{event}'}}}\n";
     stage.apply(&engine, rule);
     let mut causes = Vec::new();
     for round in 0..4 {
