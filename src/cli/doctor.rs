@@ -1,5 +1,6 @@
 //! `annals doctor`: how the engine is, in plain words, and what a person should do.
 
+mod acting;
 mod cluster;
 mod deployments;
 mod halted;
@@ -151,6 +152,7 @@ fn engine(client: &Client) -> Result<Vec<Finding>, Failure> {
     findings.extend(webhooks::findings(client)?);
     findings.extend(deployments::findings(client)?);
     findings.extend(views(&answer, &all, &heads));
+    findings.extend(acting::findings(client)?);
     Ok(findings)
 }
 
@@ -164,7 +166,9 @@ fn readiness(readiness: &Readiness) -> Vec<Finding> {
     // the schema registry is explained where the cluster is
     let notes = readiness.notes.iter().filter(|note| !note.starts_with("the schema registry"));
     findings.extend(notes.map(|note| {
-        if note.starts_with("the operational store cannot be opened") {
+        if note.starts_with("events are not dispatched") {
+            Finding::wait(note, "see below: it is tried again and again, and nothing is lost")
+        } else if note.starts_with("the operational store cannot be opened") {
             Finding::act(
                 note,
                 "do what it says; proposals and reads go on, but webhooks, triggers and named cursors stand still until then",

@@ -4,6 +4,8 @@
 //! Exit 0: done. Exit 75 (`EX_TEMPFAIL`): not yet, tried again without counting. Anything else: failed.
 
 mod process;
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -3,6 +3,8 @@
 pub mod fit;
 pub mod read;
 pub mod render;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

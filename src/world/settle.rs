@@ -105,3 +105,6 @@ fn later(now: Timestamp, after: Duration) -> Timestamp {
 fn cut(note: String) -> String {
     if note.chars().count() <= NOTE_MAX { note } else { note.chars().take(NOTE_MAX).chain(['…']).collect() }
 }
+
+#[cfg(test)]
+mod tests;

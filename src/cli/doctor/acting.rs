@@ -1,0 +1,114 @@
+//! What acts on the world: parked tasks, rules that nobody can do, a dispatcher that stands still.
+
+use serde::Deserialize;
+
+use super::Finding;
+use crate::cli::Failure;
+use crate::cli::client::{Client, Path};
+use crate::cli::output::counted;
+
+/// Events that the dispatcher may be behind without being worth a word.
+const LAG_EVENTS: u64 = 1_000;
+/// Rules of whose tasks each is told; the rest is counted.
+const RULES_MAX: usize = 20;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Acting {
+    leads: bool,
+    trouble: Option<String>,
+    lag_events: Option<u64>,
+    rules: Vec<Rule>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Rule {
+    rule: String,
+    parked: u64,
+    problem: Option<String>,
+    last_parked: Option<String>,
+}
+
+/// What there is to say. An engine without a store, or an older one, has said so elsewhere or says nothing.
+///
+/// # Errors
+/// [`Failure`] if the engine does not answer.
+pub fn findings(client: &Client) -> Result<Vec<Finding>, Failure> {
+    let answer = client.try_get(&Path::new(&["v1", "acting"]), &[])?;
+    if answer.status >= 300 {
+        return Ok(Vec::new());
+    }
+    Ok(explain(&Acting::deserialize(&answer.body).unwrap_or_default()))
+}
+
+fn explain(acting: &Acting) -> Vec<Finding> {
+    let mut found = Vec::new();
+    if let Some(trouble) = &acting.trouble {
+        found.push(Finding::act(
+            format!("events are not dispatched to triggers and webhooks: {trouble}"),
+            "do what it says; nothing is lost, and it goes on by itself once the cause is gone",
+        ));
+    }
+    if let Some(lag) = acting.lag_events.filter(|lag| *lag > LAG_EVENTS) {
+        found.push(Finding::wait(
+            format!("{lag} events are not dispatched to triggers and webhooks yet"),
+            "wait: if it does not shrink, look at the machine's load and at the database that --database names",
+        ));
+    }
+    // subscriptions are told of by whoever looks at webhooks
+    let triggers = acting.rules.iter().filter_map(|rule| Some((rule, rule.rule.strip_prefix("trigger/")?.split_once('/')?)));
+    let mut told = 0;
+    for (rule, (workspace, name)) in triggers {
+        if told == RULES_MAX {
+            found.push(Finding::act("more triggers need somebody", "`annals trigger list` shows them all"));
+            break;
+        }
+        let within = if workspace == "default" { String::new() } else { format!(" --workspace {workspace}") };
+        if let Some(problem) = &rule.problem {
+            told += 1;
+            let todo = format!("do what it says, or change or remove it: annals trigger show {name}{within}");
+            found.push(Finding::act(format!("the trigger {name} can do nothing: {problem}"), &todo));
+        }
+        if rule.parked > 0 {
+            told += 1;
+            let why = rule.last_parked.as_deref().unwrap_or("it does not say why");
+            let todo = format!(
+                "mend the cause, then: annals trigger replay {name} --parked{within} (annals trigger history {name} --state parked{within} \
+                 shows each)"
+            );
+            found.push(Finding::act(format!("the trigger {name} has {} parked: {why}", counted(rule.parked, "task")), &todo));
+        }
+    }
+    if found.is_empty() && acting.leads {
+        found.push(Finding::well("this instance acts: events are dispatched to triggers and webhooks"));
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::doctor::Level;
+
+    #[test]
+    fn what_needs_a_person_is_told_with_the_command() {
+        assert!(explain(&Acting::default()).is_empty(), "another instance acts");
+        assert_eq!(explain(&Acting { leads: true, ..Acting::default() })[0].level, Level::Well);
+        let rule = Rule {
+            rule: "trigger/other/train".into(),
+            parked: 2,
+            problem: Some("no programs".into()),
+            last_parked: Some("train.sh exited with 1".into()),
+        };
+        let rules = vec![rule, Rule { rule: "subscription/default/s".into(), parked: 1, ..Rule::default() }];
+        let found = explain(&Acting { leads: true, trouble: Some("it is away".into()), lag_events: Some(5_000), rules });
+        let levels: Vec<_> = found.iter().map(|finding| finding.level).collect();
+        assert_eq!(levels, [Level::Act, Level::Wait, Level::Act, Level::Act]);
+        let todo = found[3].todo.as_deref().unwrap();
+        assert!(
+            todo.contains("annals trigger replay train --parked --workspace other") && found[3].what.contains("exited with 1"),
+            "{todo}"
+        );
+    }
+}
