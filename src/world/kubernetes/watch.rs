@@ -401,7 +401,7 @@ pub(super) fn manager(object: &Value) -> Option<String> {
     let hand = |entry: &&Value| {
         entry["subresource"].is_null() && ![MANAGER, "kube-controller-manager"].contains(&entry["manager"].as_str().unwrap_or_default())
     };
-    entries.iter().filter(hand).next_back()?["manager"].as_str().map(str::to_owned)
+    entries.iter().rfind(hand)?["manager"].as_str().map(str::to_owned)
 }
 
 fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
