@@ -57,7 +57,7 @@ pub struct Unwatched {
 }
 
 /// Tells how the clusters answer.
-#[utoipa::path(get, path = "/v1/clusters", tag = "world", responses((status = 200, description = "the clusters that this instance was told of", body = Clusters)))]
+#[utoipa::path(get, operation_id = "clusters_list", path = "/v1/clusters", tag = "world", responses((status = 200, description = "the clusters that this instance was told of", body = Clusters)))]
 pub async fn list(State(app): State<App>) -> Response {
     let Some(deployer) = &app.deployer else { return super::json(&Clusters { clusters: Vec::new(), unwatched: Vec::new() }) };
     let clusters = deployer.check().await.into_iter().map(|(name, answer)| match answer {
@@ -101,7 +101,7 @@ pub struct Taken {
 }
 
 /// Takes over an object that somebody made by hand: it is a deployment from then on.
-#[utoipa::path(post, path = "/v1/clusters/adopt", tag = "world", params(Within), request_body = Wanted, responses(
+#[utoipa::path(post, operation_id = "cluster_adopt", path = "/v1/clusters/adopt", tag = "world", params(Within), request_body = Wanted, responses(
     (status = 201, description = "taken over", body = Taken),
     (status = "4XX", description = "there is no such object, or it is one of ours", body = Problem, content_type = "application/problem+json"),
     (status = 503, description = "the cluster does not answer", body = Problem, content_type = "application/problem+json"),

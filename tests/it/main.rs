@@ -23,5 +23,4 @@ mod stage;
 mod stream;
 mod subscribers;
 mod surface;
-mod triggers;
 mod webhooks;

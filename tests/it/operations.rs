@@ -62,9 +62,21 @@ fn asked_for() -> String {
 #[test]
 fn every_metric_that_is_asked_for_is_there_on_kafka_and_clean() {
     let on = Cluster::fresh();
-    let engine = serve(&on, "a", "door,arbiter,projector,publisher");
+    let engine = serve(&on, "a", "door,arbiter,projector,publisher,actor");
     eventually("it owns every partition", || owns_all(&engine));
     register(&engine, "iris", 1);
+    // rules have metrics once there is one, and whoever acts exports them
+    let rule = [
+        "trigger",
+        "add",
+        "t",
+        "--type",
+        "retired",
+        "--do",
+        r#"{"propose":{"type":"retrain-requested","data":{"cause":{"kind":"schedule"}}}}"#,
+    ];
+    assert!(engine.annals(&rule).status.success());
+    eventually("the rule's tasks are counted", || engine.get("/metrics").text.contains("\nannals_tasks{"));
     assert_eq!(engine.publish(&event("version.promoted", "default/iris/9", json!({"channel": "staging"}))).status, 404);
     caught_up(&engine);
     eventually("the cluster was asked, and the clocks compared", || {
