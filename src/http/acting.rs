@@ -13,9 +13,9 @@ use super::App;
 use super::operating::ops;
 use super::problem::Problem;
 use super::read::ask::problem;
+use crate::journal::wall_clock;
 use crate::metrics::acting::RuleTasks;
 use crate::world::book::Book;
-use crate::world::life::now;
 use crate::world::rule::State as RuleState;
 
 /// Most rules that are told of with their trouble.
@@ -110,7 +110,7 @@ async fn rule_standing(ops: &Ops, id: &str, state: &str, counts: Option<&Counts>
         pending: counts.map_or(0, |counts| counts.pending),
         running: counts.map_or(0, |counts| counts.running),
         parked,
-        oldest_pending_s: oldest_s(counts, now()),
+        oldest_pending_s: oldest_s(counts, wall_clock()),
         problem: wrong,
         last_parked,
     })
@@ -130,7 +130,7 @@ pub async fn measure(app: &App) {
     app.metrics.acting.standing(standing.leads, standing.trouble.is_some(), lag);
     let Some(world) = world.filter(|_| standing.leads) else { return app.metrics.acting.tasks(&[]) };
     let Ok(counts) = world.ops.counts().await else { return };
-    let (now, book) = (now(), world.book());
+    let (now, book) = (wall_clock(), world.book());
     let there = |counts: &Counts| book.get(&counts.rule).is_some_and(|page| page.row.state != RuleState::Removed.as_str());
     let of = |counts: &Counts| RuleTasks {
         rule: counts.rule.clone(),

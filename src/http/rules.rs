@@ -21,8 +21,8 @@ use super::cloudevent::SOURCE;
 use super::problem::Problem;
 use super::publish::SETTLE_MAX;
 use super::read::ask::{page_of, problem};
+use crate::journal::wall_clock;
 use crate::world::rule::{Family, State as RuleState, rule_id};
-use crate::world::webhook::now;
 
 /// How long the dispatcher is waited for, so that who has changed something sees it changed.
 const KNOWN_MAX: Duration = Duration::from_secs(5);
@@ -177,7 +177,7 @@ pub async fn propose(app: &App, ops: &Ops, which: &Which<'_>, mut data: Map<Stri
         Outcome::Accepted(place) | Outcome::Duplicate(place) => {
             known(ops, answer.partition, place.seq).await?;
             // what failed with the rule as it was need not wait as long as that one had earned
-            ops.replay(&rule_id(family, workspace, name), Replay::Waiting, now()).await.map_err(problem)?;
+            ops.replay(&rule_id(family, workspace, name), Replay::Waiting, wall_clock()).await.map_err(problem)?;
             Ok(Changed(true))
         }
         Outcome::Refused(refusal) if refusal.code == Code::NoChange => Ok(Changed(false)),
@@ -346,6 +346,6 @@ pub async fn replay(ops: &Ops, row: &RuleRow, again: Again) -> Result<Response, 
             return Err(Problem::bad_request("bad-body", what, "send {\"parked\":true}, {\"since\":TIME} or {\"task\":NUMBER}"));
         }
     };
-    let replayed = ops.replay(&row.rule(), which, now()).await.map_err(problem)?;
+    let replayed = ops.replay(&row.rule(), which, wall_clock()).await.map_err(problem)?;
     Ok(super::json(&Replayed { replayed }))
 }

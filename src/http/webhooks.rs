@@ -19,9 +19,10 @@ use super::operating::ops;
 use super::problem::Problem;
 use super::read::ask::problem;
 use super::rules::{Changed, Which, Why, Within, existing, is_of, parse, parse_or_none, propose, set_state, spec_of, unusable};
+use crate::journal::wall_clock;
 use crate::world::rule::read::Named;
 use crate::world::rule::{Endpoint, Family, Rule, State as RuleState};
-use crate::world::webhook::{keys, now, sign};
+use crate::world::webhook::{keys, sign};
 
 /// The paths of webhooks.
 pub fn paths() -> Router<App> {
@@ -165,7 +166,7 @@ pub async fn put(State(app): State<App>, Path(name): Path<String>, Query(within)
     app.sender.allowed().check_url(&wanted.url).map_err(|e| unusable(e, "give another URL, or allow its network"))?;
     // the key first: an event that comes right behind must find one
     let owner = keys::owner(workspace, &name);
-    let secret = keys::ensure(&ops, &owner, &wanted.signing, now()).await.map_err(no_key)?;
+    let secret = keys::ensure(&ops, &owner, &wanted.signing, wall_clock()).await.map_err(no_key)?;
     let Value::Object(mut data) = spec else { return Err(Problem::internal("a rule is no object")) };
     data.insert("state".into(), state.as_str().into());
     let changed = propose(&app, &ops, &hook(workspace, &name), data, Why { actor: wanted.actor, reason: wanted.reason }).await?;
@@ -205,10 +206,7 @@ pub async fn pause(
     Query(within): Query<Within>,
     body: Bytes,
 ) -> Result<Response, Problem> {
-    let ops = ops(&app).await?;
-    let why = parse_or_none::<Why>(&body)?;
-    let changed = set_state(&app, &ops, &hook(within.workspace(), &name), RuleState::Paused, why).await?;
-    answer(&ops, within.workspace(), &name, None, Some(changed)).await
+    change(&app, &hook(within.workspace(), &name), RuleState::Paused, &body).await
 }
 
 /// Lets deliveries go on, with what was kept.
@@ -224,10 +222,7 @@ pub async fn resume(
     Query(within): Query<Within>,
     body: Bytes,
 ) -> Result<Response, Problem> {
-    let ops = ops(&app).await?;
-    let why = parse_or_none::<Why>(&body)?;
-    let changed = set_state(&app, &ops, &hook(within.workspace(), &name), RuleState::Active, why).await?;
-    answer(&ops, within.workspace(), &name, None, Some(changed)).await
+    change(&app, &hook(within.workspace(), &name), RuleState::Active, &body).await
 }
 
 /// Makes a new key; those before it sign too for a while, so that the receiver can change in between.
@@ -251,8 +246,14 @@ pub async fn rotate(
     }
     let row = existing(&ops, &hook(within.workspace(), &name)).await?;
     let kind = spec_of(&row).get("signing").and_then(Value::as_str).unwrap_or(sign::ED25519).to_owned();
-    let secret = keys::rotate(&ops, &keys::owner(within.workspace(), &name), &kind, now(), overlap_s).await.map_err(no_key)?;
+    let secret = keys::rotate(&ops, &keys::owner(within.workspace(), &name), &kind, wall_clock(), overlap_s).await.map_err(no_key)?;
     answer(&ops, within.workspace(), &name, secret, None).await
+}
+
+async fn change(app: &App, which: &Which<'_>, state: RuleState, body: &[u8]) -> Result<Response, Problem> {
+    let ops = ops(app).await?;
+    let changed = set_state(app, &ops, which, state, parse_or_none::<Why>(body)?).await?;
+    answer(&ops, which.workspace, which.name, None, Some(changed)).await
 }
 
 /// The webhook of this name.
@@ -292,7 +293,7 @@ async fn shown(ops: &Ops, row: &RuleRow, counts: &[Counts]) -> Result<Webhook, P
         url: text("url").unwrap_or_default(),
         when: spec.get("when").cloned().unwrap_or_default(),
         signing: text("signing").unwrap_or_else(ed25519),
-        keys: keys::shown(ops, &keys::owner(&row.workspace, &row.name), now()).await.map_err(problem)?,
+        keys: keys::shown(ops, &keys::owner(&row.workspace, &row.name), wall_clock()).await.map_err(problem)?,
         pending,
         parked: counts.map_or(0, |counts| counts.parked),
         oldest_pending: counts.and_then(|counts| counts.oldest_pending).map(|at| at.to_string()),

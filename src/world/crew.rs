@@ -12,10 +12,11 @@ use futures_util::FutureExt;
 use tokio::task::{Id, JoinSet};
 
 use super::event::NoEvent;
-use super::life::{Trouble, World, now};
+use super::life::{Trouble, World};
 use super::rule::State;
 use super::settle::{postponed, settled};
 use super::{Actor, Done, Job, Retry, brake};
+use crate::journal::wall_clock;
 
 /// Most jobs at once; of one rule the store gives fewer.
 pub const JOBS_MAX: usize = 256;
@@ -38,7 +39,7 @@ pub async fn run(world: &Arc<World>) -> Result<(), Trouble> {
     let mut jobs: JoinSet<Result<(), Error>> = JoinSet::new();
     let mut lanes: HashMap<Id, (String, String)> = HashMap::new();
     loop {
-        let now = now();
+        let now = wall_clock();
         if lanes.len() < JOBS_MAX {
             let busy: Vec<_> = lanes.values().cloned().collect();
             for task in world.ops.due(now, JOBS_MAX - lanes.len(), &busy).await? {
@@ -90,7 +91,7 @@ enum Ready {
 
 async fn work(world: Arc<World>, task: Task) -> Result<(), Error> {
     let (settled, outcome) = match ready(&world, &task).await {
-        Ready::Wait(note) => (postponed(&task, note, PAUSED, now()), "waiting"),
+        Ready::Wait(note) => (postponed(&task, note, PAUSED, wall_clock()), "waiting"),
         Ready::Not(done) => finish(&world, &task, done),
         Ready::Do(job, actor) => {
             let done = AssertUnwindSafe(actor.act(&job)).catch_unwind().await.unwrap_or_else(|_| {
@@ -153,7 +154,7 @@ fn finish(world: &World, task: &Task, done: Done) -> (Settled, &'static str) {
         done => done,
     };
     let (gone, book) = (matches!(done, Done::Gone { .. }), world.book());
-    let now = now();
+    let now = wall_clock();
     let settled = match book.get(&task.rule).and_then(|page| page.rule.as_ref().ok()) {
         Some(rule) => settled(task, rule, done, now, dice()),
         // without a rule there is no schedule

@@ -21,6 +21,9 @@ use crate::journal::follow::{Follower, Mark, Until};
 const BATCH_MAX: usize = 500;
 /// Most bytes of one round's events, about.
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
+/// How long events gather where no rule was about the last ones: to read each by itself would take the processor
+/// from whoever proposes.
+const GATHER: Duration = Duration::from_millis(20);
 /// How long positions may be ahead of what is stored, when nothing was made of the events.
 const STORE_EVERY: Duration = Duration::from_secs(1);
 /// Open tasks of a rule that are looked through for the same dedup text.
@@ -84,7 +87,8 @@ impl Dispatcher {
             for entry in &entries {
                 self.take(entry).await?;
             }
-            if !self.made.tasks.is_empty() || self.stored.elapsed() >= STORE_EVERY {
+            let idle = self.made.tasks.is_empty();
+            if !idle || self.stored.elapsed() >= STORE_EVERY {
                 self.store().await?;
             }
             self.tell();
@@ -93,6 +97,8 @@ impl Dispatcher {
                     () = tokio::time::sleep(STORE_EVERY), if !self.made.positions.is_empty() => {}
                     changed = moved.changed() => if changed.is_err() { return Ok(()) },
                 }
+            } else if idle && entries.len() < BATCH_MAX {
+                tokio::time::sleep(GATHER).await;
             }
         }
     }
@@ -106,13 +112,13 @@ impl Dispatcher {
             while entries.len() < BATCH_MAX && bytes < BATCH_BYTES {
                 let Some(event) = follower.next_event()? else { break };
                 bytes += event.record.frame().len();
-                entries.push((event.recorded, Entry { partition: event.partition, offset: event.offset, record: event.record }));
+                entries.push(Entry { partition: event.partition, offset: event.offset, record: event.record });
             }
             Ok::<_, Trouble>((follower, entries))
         });
         let (follower, entries) = read.await.map_err(|_| Trouble::Lost)??;
         self.follower = Some(follower);
-        Ok(entries.into_iter().map(|(_, entry)| entry).collect())
+        Ok(entries)
     }
 
     /// One event: what is known of the rules by now, and what they make of it.

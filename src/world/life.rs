@@ -1,9 +1,8 @@
 //! The life of an instance that may act: it leads or waits, dispatches, acts, and stops when it must.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use annals_events::time::Timestamp;
 use annals_projections::{Error, Ops};
 use tokio::sync::{Notify, watch};
 
@@ -232,11 +231,4 @@ impl World {
     fn stand(&self) -> MutexGuard<'_, Standing> {
         self.standing.lock().unwrap_or_else(PoisonError::into_inner) // it is whole between any two statements
     }
-}
-
-/// What the clock says.
-#[must_use]
-pub fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }

@@ -11,7 +11,7 @@ pub mod send;
 pub mod sign;
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use annals_events::time::Timestamp;
 use annals_projections::ops::Ops;
@@ -21,6 +21,7 @@ use self::send::{Message, Sender};
 use self::sign::{Key, signatures, webhook_id};
 use super::rule::Endpoint;
 use super::{Acting, Actor, Done, Event, Job, Retry};
+use crate::journal::wall_clock;
 use crate::metrics::Metrics;
 use crate::metrics::webhooks::Tried;
 
@@ -50,14 +51,14 @@ impl Webhooks {
     pub async fn test(&self, endpoint: &Endpoint) -> Result<(String, Attempt), String> {
         let id = format!("test_{}", uuid::Uuid::now_v7().simple());
         let keys = self.keys(endpoint).await?;
-        let body = test_payload(endpoint, now());
+        let body = test_payload(endpoint, wall_clock());
         let attempt = self.send(endpoint, &keys, id.clone(), body).await;
         Ok((id, attempt))
     }
 
     async fn keys(&self, endpoint: &Endpoint) -> Result<Vec<Key>, String> {
         let Endpoint { workspace, name, .. } = endpoint;
-        let keys = keys::valid(&self.ops, &keys::owner(workspace, name), now()).await?;
+        let keys = keys::valid(&self.ops, &keys::owner(workspace, name), wall_clock()).await?;
         if keys.is_empty() {
             // an unsigned message, or one that is signed with a key that the receiver cannot know, is of no use
             return Err(format!("the subscription has no key in this store: `annals webhook rotate {name}` makes one"));
@@ -66,7 +67,7 @@ impl Webhooks {
     }
 
     async fn send(&self, endpoint: &Endpoint, keys: &[Key], id: String, body: Vec<u8>) -> Attempt {
-        let timestamp_s = now().0.div_euclid(1000);
+        let timestamp_s = wall_clock().0.div_euclid(1000);
         let message = Message { signature: signatures(keys, &id, timestamp_s, &body), id, timestamp_s, body };
         let attempt = self.sender.send(&endpoint.url, message).await;
         self.metrics.webhooks.tried(tried(&attempt), attempt.took);
@@ -121,11 +122,6 @@ fn payload(event: &Event) -> Vec<u8> {
 fn test_payload(endpoint: &Endpoint, now: Timestamp) -> Vec<u8> {
     let data = serde_json::json!({"workspace": endpoint.workspace, "subscription": endpoint.name});
     serde_json::json!({"type": TEST, "timestamp": now.to_string(), "data": data}).to_string().into_bytes()
-}
-
-pub(crate) fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
 #[cfg(test)]

@@ -94,13 +94,15 @@ fn a_target_is_told_at_each_step_of_its_life_and_as_of_each_step_later() {
         assert_eq!((it["event"] == accepted["id"], it["position"] == accepted["position"]), (step.causes, step.causes), "{it:#}");
         told.push((accepted["position"].as_str().unwrap().to_owned(), all));
     }
+    let last = told.last().map(|(position, _)| position.clone()).unwrap();
     for (position, all) in told {
         let then = engine.get(&format!("/v1/deployments?as_of={position}")).ok(200);
         assert_eq!(then["items"], json!(all), "as of {position}");
         assert_eq!(then["as_of"]["settled"], true);
     }
-    // the registry tells the same of the single deployments
-    let state = |id: &str| engine.get(&format!("/v1/models/iris/deployments/{id}")).ok(200)["state"].clone();
+    // the registry, a view that follows by itself, tells the same of the single deployments
+    let behind = [("annals-min-position", last.as_str())];
+    let state = |id: &str| engine.get_with(&format!("/v1/models/iris/deployments/{id}"), &behind).ok(200)["state"].clone();
     assert_eq!(["d1", "d2", "d3"].map(state), ["active", "rolled_back", "rolled_back"]);
     let listed = engine.annals(&["list", "deployments", "iris"]);
     assert!(String::from_utf8_lossy(&listed.stdout).contains("rolled_back"));

@@ -13,6 +13,7 @@ use super::registry::{Deployment, Known};
 use super::standing::{self, Standing};
 use super::template::Manifest;
 use super::{Deployer, NotApplied, done, later, manifest, never, outcome, prefix, target};
+use crate::journal::wall_clock;
 use crate::world::propose::NotProposed;
 use crate::world::rule::Kubernetes;
 use crate::world::{Done, Job};
@@ -137,10 +138,13 @@ impl Deployer {
             Err(bad) => return self.failed(r, &id, &bad.to_string()).await,
         };
         match self.put(&r.target, &made, &mark, false).await {
-            Ok(object) => self.found(r, Going { deployment: id, since_ms: now(), looks: 0, failed: None }, &made, &object).await,
+            Ok(object) => self.found(r, Going { deployment: id, since_ms: wall_clock().0, looks: 0, failed: None }, &made, &object).await,
             Err(NotApplied::RolledBack) => {
                 let failed = Some("it did not come up".into());
-                Ok(again(&Going { deployment: id, since_ms: now(), looks: 0, failed }, "it was rolled back; waiting for what is there"))
+                Ok(again(
+                    &Going { deployment: id, since_ms: wall_clock().0, looks: 0, failed },
+                    "it was rolled back; waiting for what is there",
+                ))
             }
             Err(NotApplied::Newer(version)) => {
                 let going = Going { deployment: id, since_ms: 0, looks: 0, failed: None };
@@ -198,7 +202,7 @@ impl Deployer {
 
     async fn found(&self, r: &Rollout<'_>, going: Going, made: &Manifest, object: &Value) -> Result<Done, Done> {
         let cluster = self.cluster(&r.target.cluster).map_err(|t| done(&t))?;
-        let waited = Duration::from_millis(u64::try_from(now() - going.since_ms).unwrap_or(0));
+        let waited = Duration::from_millis(u64::try_from(wall_clock().0 - going.since_ms).unwrap_or(0));
         let what_pods_say = async |said: String| match standing::trouble(&cluster.pods(&r.target.namespace, object).await) {
             Some(trouble) => format!("{said}: {trouble}"),
             None => said,
@@ -248,7 +252,7 @@ impl Deployer {
             manifest(r.rule, &r.target, &r.job.event.model, &r.channel, (good.version, &details)).map_err(|bad| never(bad.to_string()))?;
         match self.put(&r.target, &made, &mark, false).await {
             Ok(_) => Ok(again(
-                &Going { since_ms: now(), looks: 0, failed: Some(error), ..going },
+                &Going { since_ms: wall_clock().0, looks: 0, failed: Some(error), ..going },
                 &format!("going back to version {}", good.version),
             )),
             Err(NotApplied::Trouble(trouble)) => Err(done(&trouble)),
@@ -285,12 +289,6 @@ fn again(going: &Going, note: &str) -> Done {
     let after = LOOK[usize::from(going.looks > SOON_MAX)];
     let progress = serde_json::to_string(going).unwrap_or_default();
     Done::Again { after, progress, note: Some(note.into()) }
-}
-
-/// Milliseconds of this machine's clock: only to measure how long we waited.
-fn now() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
