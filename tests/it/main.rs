@@ -23,4 +23,5 @@ mod stage;
 mod stream;
 mod subscribers;
 mod surface;
+mod triggers;
 mod webhooks;
