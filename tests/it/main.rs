@@ -14,6 +14,7 @@ mod database;
 mod deployments;
 mod forwarder;
 mod kafka;
+mod kubernetes;
 mod life;
 mod operations;
 mod sasl;

@@ -29,6 +29,12 @@ pub fn java_class_path() -> String {
     variable("ANNALS_TEST_JAVA_CLASSPATH")
 }
 
+/// A kubeconfig of the cluster that all tests share: each takes a namespace of its own.
+#[track_caller]
+pub fn kubeconfig() -> String {
+    variable("ANNALS_TEST_KUBECONFIG")
+}
+
 /// A prefix for the topics of one test.
 pub fn prefix() -> String {
     format!("t-{}", uuid::Uuid::now_v7().simple())
@@ -115,7 +121,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// One of `kafka`, `schema-registry` and `postgres`.
+    /// One of `kafka`, `schema-registry`, `postgres` and `kubernetes`.
     #[track_caller]
     pub fn up(script: &'static str) -> Self {
         let mut server = Self { script, dir: state(script), address: String::new() };

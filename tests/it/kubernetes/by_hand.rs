@@ -1,0 +1,134 @@
+//! What people and other programs do on a cluster: noticed, put right where that is wanted, and taken over.
+
+use serde_json::{Value, json};
+
+use super::{BY_URI, events, expect, one, promote, rule, serve, stage, tasks, version};
+use crate::stage::{data_of, eventually, register};
+
+#[test]
+fn a_change_by_hand_is_noticed_once() {
+    let (dir, kube, engine) = stage();
+    rule(&engine, &kube, &json!({"template": BY_URI}));
+    version(&engine, "iris", 1, "registry/iris:1");
+    promote(&engine, "iris", 1);
+    expect(&engine, "iris", &[(1, "active")]);
+    kube.kubectl(&["set", "image", "deployment/iris-production", "model=registry/other:9"]);
+    let seen = one(&engine, "deployment.observed", |_| true);
+    assert_eq!((&seen["data"]["finding"], &seen["data"]["image"]), (&json!("changed"), &json!("registry/other:9")), "{seen}");
+    assert_eq!(seen["data"]["manager"], "kubectl-set", "{seen}");
+    assert!(seen["data"]["fields"].to_string().contains("image"), "{seen}");
+    assert_eq!((&seen["subject"], &seen["decided"]["version"]), (&json!("default/iris/1"), &json!(1)), "{seen}");
+    // Seen again by the next process, it is not told again; and nobody asked to have it put right.
+    drop(engine);
+    let engine = serve(&data_of(&dir), &kube.kubeconfig);
+    kube.kubectl(&["create", "deployment", "later", "--image=x"]);
+    one(&engine, "deployment.observed", |event| event["data"]["finding"] == "created");
+    assert_eq!(events(&engine, "deployment.observed").len(), 2);
+    assert_eq!(kube.image("iris-production"), "registry/other:9");
+}
+
+#[test]
+fn a_rule_that_heals_puts_right_what_was_changed_or_removed() {
+    let (_dir, kube, engine) = stage();
+    rule(&engine, &kube, &json!({"template": BY_URI, "heal": true}));
+    version(&engine, "iris", 1, "registry/iris:1");
+    promote(&engine, "iris", 1);
+    expect(&engine, "iris", &[(1, "active")]);
+    kube.kubectl(&["set", "image", "deployment/iris-production", "model=registry/other:9"]);
+    one(&engine, "deployment.observed", |event| event["data"]["finding"] == "changed");
+    eventually("the image is what it was", || kube.image("iris-production") == "registry/iris:1");
+    kube.kubectl(&["delete", "deployment", "iris-production"]);
+    let seen = one(&engine, "deployment.observed", |event| event["data"]["finding"] == "removed");
+    assert!(seen["data"]["reason"].as_str().unwrap().contains("put back"), "{seen}");
+    eventually("it is there again", || kube.image("iris-production") == "registry/iris:1");
+}
+
+#[test]
+fn what_was_removed_while_nobody_looked_is_put_back_at_the_start() {
+    let (dir, kube, engine) = stage();
+    rule(&engine, &kube, &json!({"template": BY_URI, "heal": true}));
+    version(&engine, "iris", 1, "registry/iris:1");
+    promote(&engine, "iris", 1);
+    expect(&engine, "iris", &[(1, "active")]);
+    assert_eq!(engine.stop(), Some(0));
+    kube.kubectl(&["delete", "deployment", "iris-production"]);
+    let engine = serve(&data_of(&dir), &kube.kubeconfig);
+    one(&engine, "deployment.observed", |event| event["data"]["finding"] == "removed");
+    eventually("it is there again", || kube.image("iris-production") == "registry/iris:1");
+}
+
+#[test]
+fn what_somebody_made_by_hand_is_flagged_and_taken_over() {
+    let (_dir, kube, engine) = stage();
+    rule(&engine, &kube, &json!({"image": "server:2", "name": "model-deployment"}));
+    register(&engine, "iris", 1);
+    register(&engine, "iris", 2);
+    kube.kubectl(&["create", "deployment", "model-deployment", "--image=model-image"]);
+    let seen = one(&engine, "deployment.observed", |_| true);
+    assert_eq!(seen["data"]["finding"], "created", "{seen}");
+    assert_eq!((&seen["data"]["image"], &seen["data"]["manager"]), (&json!("model-image"), &json!("kubectl-create")), "{seen}");
+    assert_eq!((&seen["subject"], &seen["data"]["target"]["name"]), (&json!("default/_system"), &json!("model-deployment")), "{seen}");
+
+    // It is not ours to go over.
+    promote(&engine, "iris", 1);
+    expect(&engine, "iris", &[(1, "failed")]);
+    eventually("the task is parked", || tasks(&engine)[0]["state"] == "parked");
+    assert!(tasks(&engine)[0]["note"].as_str().unwrap().contains("annals adopt"), "{}", tasks(&engine));
+    assert_eq!(kube.image("model-deployment"), "model-image");
+
+    eventually("it is up", || kube.get("deployment", "model-deployment")["status"]["availableReplicas"] == 1);
+    let before = kube.get("deployment", "model-deployment");
+    let object = format!("test/{}/model-deployment", kube.namespace);
+    let adopt = ["adopt", &object, "--model", "iris", "--version", "1", "--channel", "production", "--actor", "ada"];
+    let taken = engine.annals(&adopt);
+    assert!(taken.status.success(), "{}", String::from_utf8_lossy(&taken.stderr));
+    expect(&engine, "iris", &[(1, "failed"), (1, "active")]);
+    let after = kube.get("deployment", "model-deployment");
+    assert_eq!(after["spec"], before["spec"], "nothing restarts");
+    assert_eq!(after["metadata"]["annotations"]["annals.dev/version"], "1");
+    let adopted = one(&engine, "deployment.observed", |event| event["data"]["finding"] == "adopted");
+    assert_eq!((&adopted["data"]["manager"], &adopted["data"]["reason"]), (&json!("kubectl-create"), &json!("by ada")), "{adopted}");
+    let again = engine.annals(&["adopt", &format!("test/{}/nothing", kube.namespace), "--model", "iris", "--version", "1"]);
+    assert!(String::from_utf8_lossy(&again.stderr).contains("there is no Deployment"), "{}", String::from_utf8_lossy(&again.stderr));
+
+    // And from then on promotions go there: what kubectl had made is gone, not kept beside ours.
+    promote(&engine, "iris", 2);
+    expect(&engine, "iris", &[(1, "failed"), (1, "superseded"), (2, "active")]);
+    let containers = kube.get("deployment", "model-deployment")["spec"]["template"]["spec"]["containers"].clone();
+    assert_eq!(containers.as_array().unwrap().iter().map(|c| &c["image"]).collect::<Vec<_>>(), [&json!("server:2")], "{containers}");
+}
+
+#[test]
+fn a_field_that_another_program_owns_is_for_a_person() {
+    let (_dir, kube, engine) = stage();
+    rule(&engine, &kube, &json!({"template": BY_URI}));
+    version(&engine, "iris", 1, "registry/iris:1");
+    version(&engine, "iris", 2, "registry/iris:2");
+    promote(&engine, "iris", 1);
+    expect(&engine, "iris", &[(1, "active")]);
+    let theirs = "{apiVersion: apps/v1, kind: Deployment, metadata: {name: iris-production}, \
+                  spec: {template: {spec: {containers: [{name: model, image: registry/iris:theirs}]}}}}";
+    kube.apply(theirs, &["--server-side", "--field-manager=argocd", "--force-conflicts"]);
+    promote(&engine, "iris", 2);
+    expect(&engine, "iris", &[(1, "active"), (2, "failed")]);
+    eventually("the task is parked", || tasks(&engine)[0]["state"] == "parked");
+    let task = tasks(&engine)[0].clone();
+    let note = task["note"].as_str().unwrap();
+    assert!(note.contains("argocd owns") && note.contains("image") && note.contains("annals adopt"), "{note}");
+    assert_eq!(kube.image("iris-production"), "registry/iris:theirs");
+    assert_eq!(tasks(&engine)[0]["attempts"], task["attempts"], "it is not tried again and again");
+}
+
+#[test]
+fn an_object_of_another_model_is_left_alone() {
+    let (_dir, kube, engine) = stage();
+    rule(&engine, &kube, &json!({"image": "server:1", "name": "one-for-all"}));
+    register(&engine, "iris", 1);
+    register(&engine, "fraud", 1);
+    promote(&engine, "iris", 1);
+    expect(&engine, "iris", &[(1, "active")]);
+    promote(&engine, "fraud", 1);
+    expect(&engine, "fraud", &[(1, "failed")]);
+    let model = |object: Value| object["metadata"]["annotations"]["annals.dev/model"].clone();
+    assert_eq!(model(kube.get("deployment", "one-for-all")), "default/iris");
+}
