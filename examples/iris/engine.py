@@ -75,15 +75,15 @@ def topics(annals, command, *arguments):
 
 
 @contextmanager
-def serving(annals, data, extra=()):
-    """An engine of our own on a free port, ready; it ends with the block."""
+def serving(annals, data, extra=(), surroundings=None):
+    """An engine of our own on a free port, ready; it ends with the block. `surroundings` are more variables for it."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     command = [annals, "serve", "--data", str(data), "--listen", f"127.0.0.1:{port}", *extra]
     say(f"$ {shlex.join(['annals', *command[1:]])} &")
     log = data.parent / "server.log"
     with log.open("w", encoding="utf-8") as sink:
-        process = subprocess.Popen(command, stdout=sink, stderr=sink, stdin=subprocess.DEVNULL, env=clean_environment())
+        process = subprocess.Popen(command, stdout=sink, stderr=sink, stdin=subprocess.DEVNULL, env=clean_environment() | (surroundings or {}))
     try:
         deadline = time.monotonic() + READY_DEADLINE_S
         while not is_ready(url):

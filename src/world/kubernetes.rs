@@ -52,8 +52,10 @@ pub enum NotApplied {
     /// The cluster, or what it says.
     #[error("{0}")]
     Trouble(#[from] Trouble),
-    /// It is there, and Annals did not make it.
-    #[error("{0} is there and was not made by Annals: take it over with `annals adopt {0}`, remove it, or give the rule another `name`")]
+    /// It is there, and nothing in this journal made it.
+    #[error(
+        "{0} is there and was not made by this Annals: take it over with `annals adopt {0}`, remove it, or give the rule another `name`"
+    )]
     Foreign(String),
     /// It is another model's.
     #[error("the object serves {0}: give the rule a `name` of its own for each model, such as {{model}}-{{channel}}")]
@@ -61,6 +63,9 @@ pub enum NotApplied {
     /// It is there by a newer event.
     #[error("version {0} is there by a newer event")]
     Newer(u64),
+    /// The registry could not be asked.
+    #[error("{0}")]
+    Unknown(String),
     /// This deployment failed, and the object is what it was rolled back to.
     #[error("it was rolled back already")]
     RolledBack,
@@ -107,6 +112,13 @@ impl Deployer {
         before != trouble
     }
 
+    /// Whether what an object says about itself is so by this journal: one that was made by another journal's engine, such
+    /// as that of a directory which is gone, is somebody else's.
+    async fn made(&self, target: &Target, mark: &Mark) -> Result<bool, String> {
+        let known = self.registry.model(&mark.model).await?;
+        Ok(known.deployment(&mark.deployment).is_some_and(|d| d.target == target.path() && d.version == mark.version))
+    }
+
     /// Applies a manifest, unless what is there is newer or somebody else's.
     async fn put(&self, target: &Target, manifest: &Manifest, mark: &Mark, force: bool) -> Result<Value, NotApplied> {
         let cluster = self.cluster(&target.cluster)?;
@@ -116,8 +128,11 @@ impl Deployer {
         for _ in 0..MOVED_MAX {
             let found = cluster.get(target, &resource).await?;
             if let Some(found) = &found {
-                let there = Mark::of(found)
-                    .ok_or_else(|| NotApplied::Foreign(format!("{}/{}/{}", target.cluster, target.namespace, target.name)))?;
+                let foreign = || NotApplied::Foreign(format!("{}/{}/{}", target.cluster, target.namespace, target.name));
+                let there = Mark::of(found).ok_or_else(foreign)?;
+                if there.model == mark.model && !self.made(target, &there).await.map_err(NotApplied::Unknown)? {
+                    return Err(foreign());
+                }
                 mark.may_replace(&there).map_err(|not| match not {
                     NotOver::Others(model) => NotApplied::Others(model),
                     NotOver::Newer { version, .. } => NotApplied::Newer(version),

@@ -51,7 +51,8 @@ class Engine:
         data.mkdir(exist_ok=True)
         self.log = stage.folder / f"{name}.log"
         command = [stage.annals, "serve", "--data", data, "--listen", f"127.0.0.1:{port}"]
-        command += ["--kafka", kafka or stage.bootstrap, "--kafka-prefix", stage.prefix, *flags]
+        command += ["--kafka", kafka or stage.bootstrap, "--kafka-prefix", stage.prefix] if stage.bootstrap else []
+        command += flags
         with self.log.open("ab") as log:
             self.begins = log.tell()
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log)
@@ -175,7 +176,7 @@ class Load:
 
 
 class Stage:
-    """Topics, programs and a folder that go away together."""
+    """Topics, programs and a folder that go away together; without a Kafka the engine is embedded."""
 
     def __init__(self, annals, bootstrap, partitions=6, replicas=1):
         self.annals, self.bootstrap, self.prefix = str(annals), bootstrap, f"t-{uuid.uuid4()}"
@@ -187,7 +188,8 @@ class Stage:
     def __enter__(self):
         size = ["--partitions", str(self.partitions), "--replication-factor", str(self.replicas)]
         size += ["--min-insync-replicas", str(max(self.replicas - 1, 1))]
-        self.run("topics", "create", "--kafka", self.bootstrap, "--kafka-prefix", self.prefix, *size)
+        if self.bootstrap:
+            self.run("topics", "create", "--kafka", self.bootstrap, "--kafka-prefix", self.prefix, *size)
         return self
 
     def __exit__(self, kind, error, trace):
@@ -198,7 +200,8 @@ class Stage:
             engine.process.wait()
         if kind is None and not self.keep:
             subprocess.run(["rm", "-rf", self.folder], check=False)
-            self.tried("topics", "delete", "--kafka", self.bootstrap, "--kafka-prefix", self.prefix, "--yes")
+            if self.bootstrap:
+                self.tried("topics", "delete", "--kafka", self.bootstrap, "--kafka-prefix", self.prefix, "--yes")
         else:
             print(f"kept: {self.folder}, topics {self.prefix}.*", file=sys.stderr)
 

@@ -1,5 +1,7 @@
 //! Takes over an object that somebody made by hand: from then on it is a deployment of ours.
 
+use std::time::Duration;
+
 use annals_events::kind::Kind;
 use serde_json::{Map, Value, json};
 
@@ -10,6 +12,11 @@ use super::standing::{self, Standing};
 use super::template::{Made, Manifest, member};
 use super::watch::manager;
 use crate::world::propose::{NotProposed, Proposed, Wanted};
+
+/// How long an object may take that was on its way when it was taken over.
+const COMING_MAX: Duration = Duration::from_secs(10);
+/// How often it is looked at meanwhile.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// What is taken over, as what.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,7 +79,10 @@ impl Deployer {
         let cluster = self.cluster(&adopt.target.cluster)?;
         let (made, found) = find(cluster, &adopt.target).await?;
         let id = format!("adopted-{}", found.pointer("/metadata/uid").and_then(Value::as_str).unwrap_or_default());
-        if let Some(mark) = Mark::of(&found).filter(|mark| mark.deployment != id) {
+        let marked = Mark::of(&found).filter(|mark| mark.deployment != id);
+        if let Some(mark) = marked
+            && self.made(&adopt.target, &mark).await.map_err(NotAdopted::Unknown)?
+        {
             return Err(NotAdopted::Ours { target: adopt.target.path(), deployment: mark.deployment, model: mark.model });
         }
         let mut request = json!({"deployment": id, "target": adopt.target.data(), "reason": "taken over as it was found"});
@@ -94,9 +104,9 @@ impl Deployer {
             modelseq,
             rolled_back: None,
         };
-        let taken = take(cluster, &adopt.target, made, &found, &mark).await?;
+        take(cluster, &adopt.target, made, &found, &mark).await?;
         let mut events = vec![requested];
-        let (kind, outcome) = match standing::of(made, &taken) {
+        let (kind, outcome) = match stands(cluster, &adopt.target, made).await? {
             Standing::Up(observed) => (Kind::DeploymentSucceeded, json!({"deployment": id, "observed": observed})),
             Standing::Coming(said) | Standing::Failed(said) => {
                 (Kind::DeploymentFailed, json!({"deployment": id, "error": format!("taken over while it was not up: {said}")}))
@@ -120,6 +130,18 @@ impl Deployer {
     }
 }
 
+/// How the object stands; one that is on its way is waited for a while.
+async fn stands(cluster: &Cluster, target: &Target, made: Made) -> Result<Standing, Trouble> {
+    let until = tokio::time::Instant::now() + COMING_MAX;
+    loop {
+        let found = cluster.get(target, &resource(made, None)).await?.unwrap_or_default();
+        match standing::of(made, &found) {
+            Standing::Coming(_) if tokio::time::Instant::now() < until => tokio::time::sleep(LOOK).await,
+            standing => return Ok(standing),
+        }
+    }
+}
+
 async fn find(cluster: &Cluster, target: &Target) -> Result<(Made, Value), NotAdopted> {
     for made in [Made::Deployment, Made::InferenceService] {
         match cluster.get(target, &resource(made, None)).await {
@@ -133,7 +155,7 @@ async fn find(cluster: &Cluster, target: &Target) -> Result<(Made, Value), NotAd
 
 /// Applies the object as it is, with our mark, and makes us the owner of all that others wrote: what a
 /// later template leaves out is then removed, not kept for somebody who is gone.
-async fn take(cluster: &Cluster, target: &Target, made: Made, found: &Value, mark: &Mark) -> Result<Value, Trouble> {
+async fn take(cluster: &Cluster, target: &Target, made: Made, found: &Value, mark: &Mark) -> Result<(), Trouble> {
     let mut object = Map::new();
     for name in ["apiVersion", "kind", "spec"] {
         object.insert(name.into(), found[name].clone());
@@ -161,7 +183,8 @@ async fn take(cluster: &Cluster, target: &Target, made: Made, found: &Value, mar
         .map(|all| all.iter().filter(is_kept).cloned().collect())
         .unwrap_or_default();
     let patch = json!({"metadata": {"managedFields": owners}});
-    cluster.merge(target, &resource(made, Some(&manifest.api_version)), patch.as_object().cloned().unwrap_or_default()).await
+    cluster.merge(target, &resource(made, Some(&manifest.api_version)), patch.as_object().cloned().unwrap_or_default()).await?;
+    Ok(())
 }
 
 fn image(object: &Value) -> Option<String> {

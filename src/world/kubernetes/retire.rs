@@ -41,13 +41,14 @@ impl Deployer {
                 Err(trouble) => return Err(done(&trouble)),
             };
             let is_ours = |mark: &Mark| mark.model == job.event.key && mark.channel.as_deref() == Some(channel);
-            match Mark::of(&found).filter(is_ours) {
-                Some(mark) if mark.modelseq > job.event.modelseq => {
-                    return Err(Done::Skipped { note: format!("version {} is there by a newer event", mark.version) });
-                }
-                Some(_) => cluster.delete(&target, &resource, &found).await.map_err(|t| done(&t))?,
-                None => {}
+            let Some(mark) = Mark::of(&found).filter(is_ours) else { continue };
+            if !self.made(&target, &mark).await.map_err(later)? {
+                continue;
             }
+            if mark.modelseq > job.event.modelseq {
+                return Err(Done::Skipped { note: format!("version {} is there by a newer event", mark.version) });
+            }
+            cluster.delete(&target, &resource, &found).await.map_err(|t| done(&t))?;
         }
         let mut events = Vec::new();
         let open = known.deployments.iter().filter(|d| d.target == path && ["active", "requested"].contains(&d.state.as_str()));

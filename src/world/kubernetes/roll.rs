@@ -14,7 +14,7 @@ use super::standing::{self, Standing};
 use super::template::Manifest;
 use super::{Deployer, NotApplied, done, later, manifest, never, outcome, prefix, target};
 use crate::journal::wall_clock;
-use crate::world::propose::NotProposed;
+use crate::world::propose::{NotProposed, Proposed};
 use crate::world::rule::Kubernetes;
 use crate::world::{Done, Job};
 
@@ -120,7 +120,7 @@ impl Deployer {
     async fn begin(&self, r: &Rollout<'_>) -> Result<Done, Done> {
         let id = r.id();
         if r.known.deployment(&id).is_some_and(|d| d.state == "active") {
-            return self.ended(r, &id, "it is up already").await;
+            return self.ended(r, &id, "it is up already", Vec::new()).await;
         }
         let data = json!({"deployment": id, "target": r.target.data(), "channel": r.channel});
         match self.propose(r.job, Kind::DeploymentRequested, r.version, data).await {
@@ -164,6 +164,7 @@ impl Deployer {
     async fn not_applied(&self, r: &Rollout<'_>, id: &str, not: &NotApplied) -> Result<Done, Done> {
         match not {
             NotApplied::Trouble(trouble @ (Trouble::Away(_) | Trouble::Moved)) => Err(done(trouble)),
+            NotApplied::Unknown(why) => Err(later(why)),
             NotApplied::Trouble(trouble) if r.job.task.attempts < TRIES_MAX => match done(trouble) {
                 later @ Done::Failed { retry: crate::world::Retry::Schedule, .. } => Err(later),
                 _ => self.failed(r, id, &trouble.to_string()).await,
@@ -229,8 +230,8 @@ impl Deployer {
     async fn up(&self, r: &Rollout<'_>, going: &Going, observed: serde_json::Map<String, Value>) -> Result<Done, Done> {
         let Some(error) = &going.failed else {
             let data = json!({"deployment": going.deployment, "observed": observed});
-            self.propose(r.job, Kind::DeploymentSucceeded, r.version, data).await.map_err(|not| not.done())?;
-            return self.ended(r, &going.deployment, "it is up").await;
+            let event = self.propose(r.job, Kind::DeploymentSucceeded, r.version, data).await.map_err(|not| not.done())?;
+            return self.ended(r, &going.deployment, "it is up", vec![event]).await;
         };
         let reason = format!("the rule {} rolls back what does not come up", r.job.rule.name);
         let data = json!({"deployment": going.deployment, "reason": reason, "error": error});
@@ -256,12 +257,13 @@ impl Deployer {
                 &format!("going back to version {}", good.version),
             )),
             Err(NotApplied::Trouble(trouble)) => Err(done(&trouble)),
+            Err(NotApplied::Unknown(why)) => Err(later(why)),
             Err(other) => Err(never(format!("{error}; and it cannot be rolled back: {other}"))),
         }
     }
 
     /// The end of a good job: what the rule had elsewhere for this channel goes away.
-    async fn ended(&self, r: &Rollout<'_>, id: &str, note: &str) -> Result<Done, Done> {
+    async fn ended(&self, r: &Rollout<'_>, id: &str, note: &str, mut events: Vec<Proposed>) -> Result<Done, Done> {
         let displaced: Vec<&Deployment> = r
             .known
             .deployments
@@ -269,7 +271,6 @@ impl Deployer {
             .filter(|d| d.state == "active" && d.channel.as_deref() == Some(&r.channel) && d.target != r.target.path())
             .filter(|d| d.deployment.starts_with(&prefix(&r.job.rule)))
             .collect();
-        let mut events = Vec::new();
         for old in displaced {
             let reason = format!("the rule {} has another target now: {}", r.job.rule.name, r.target.path());
             events.extend(self.take_away(r.job, &r.known, &old.target, &r.channel, &reason).await?);

@@ -116,12 +116,23 @@ fn value(rule: &Kubernetes, values: &Values, name: &str) -> Result<Value, String
         "channel" => json!(values.channel),
         "digest" => json!(values.digest.as_ref().ok_or_else(|| missing("digest"))?),
         "uri" => json!(values.uri.as_ref().ok_or_else(|| missing("uri"))?),
-        "image" => json!(rule.image.as_ref().ok_or("the rule names no `image`")?),
+        "image" => json!(image(rule, values)?),
         "replicas" => json!(rule.replicas.unwrap_or(1)),
         "name" => json!(values.name),
         "namespace" => json!(values.namespace),
         other => return Err(format!("`{{{other}}}` is not known; there are {}", NAMES.map(|n| format!("{{{n}}}")).join(", "))),
     })
+}
+
+/// The rule's image, which has places to fill in of its own.
+fn image(rule: &Kubernetes, values: &Values) -> Result<String, String> {
+    let text = rule.image.as_ref().ok_or("the rule names no `image`")?;
+    let inner = |name: &str| match name {
+        "image" => Err("`image` cannot stand in itself".into()),
+        other => value(rule, values, other),
+    };
+    let (marked, found) = marked(text, &inner).map_err(|bad| format!("in `image`, {}", bad.0))?;
+    Ok(filled_text(&marked, &found))
 }
 
 /// Parses the template and fills in its strings.

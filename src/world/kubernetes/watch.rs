@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use annals_events::kind::Kind;
 use futures_util::StreamExt;
@@ -108,8 +108,15 @@ struct Eye {
     seen: HashMap<String, i64>,
     /// Names that the current list has.
     listed: HashSet<String>,
-    /// What could not be judged yet, by name; none for what is gone.
-    undone: HashMap<String, (Value, bool)>,
+    /// What could not be judged yet, by name.
+    undone: HashMap<String, Undone>,
+}
+
+/// What could not be judged when it was seen.
+struct Undone {
+    object: Value,
+    is_gone: bool,
+    since: Instant,
 }
 
 /// What there is to say about an object.
@@ -147,7 +154,7 @@ impl Eye {
     async fn follow(&mut self, client: kube::Client) {
         let api: Api<DynamicObject> = Api::namespaced_with(client, &self.place.namespace, &resource(self.made(), None));
         let mut events = std::pin::pin!(follow(api, watcher::Config::default()).default_backoff());
-        let mut again = tokio::time::interval(AGAIN);
+        let mut again = tokio::time::interval(AGAIN / 5);
         loop {
             tokio::select! {
                 event = events.next() => match event {
@@ -186,22 +193,23 @@ impl Eye {
     async fn judge(&mut self, object: &DynamicObject, is_gone: bool) {
         let Ok(object) = as_json(object) else { return };
         let name = text(&object, "/metadata/name").to_owned();
-        let judged = if is_gone { self.gone(&object).await } else { self.look(&object).await };
+        let judged = if is_gone { self.gone(&object, false).await } else { self.look(&object).await };
         match judged {
             Ok(()) => drop(self.undone.remove(&name)),
             Err(why) => {
                 tracing::debug!(place = ?self.place, name, "looked at again later: {why}");
-                self.undone.insert(name, (object, is_gone));
+                self.undone.insert(name, Undone { object, is_gone, since: Instant::now() });
             }
         }
     }
 
     async fn look_again(&mut self) {
-        for (name, (object, is_gone)) in std::mem::take(&mut self.undone) {
-            let judged = if is_gone { self.gone(&object).await } else { self.look(&object).await };
+        let due: Vec<(String, Undone)> = self.undone.extract_if(|_, undone| undone.since.elapsed() >= AGAIN).collect();
+        for (name, Undone { object, is_gone, .. }) in due {
+            let judged = if is_gone { self.gone(&object, true).await } else { self.look(&object).await };
             if let Err(why) = judged {
                 tracing::warn!(place = ?self.place, name, "it could not be judged: {why}");
-                self.undone.insert(name, (object, is_gone));
+                self.undone.insert(name, Undone { object, is_gone, since: Instant::now() });
             }
         }
     }
@@ -238,10 +246,7 @@ impl Eye {
         }
         let here = self.target(text(object, "/metadata/name"));
         let claimed = match Mark::of(object) {
-            Some(mark) => {
-                let known = self.deployer.registry.model(&mark.model).await?;
-                known.deployment(&mark.deployment).is_some_and(|d| d.target == here.path()).then_some(mark)
-            }
+            Some(mark) => self.deployer.made(&here, &mark).await?.then_some(mark),
             None => None,
         };
         match claimed {
@@ -282,11 +287,15 @@ impl Eye {
         Ok(())
     }
 
-    /// One of ours is gone: by us, when the registry knows of it, or by somebody else.
-    async fn gone(&mut self, object: &Value) -> Result<(), String> {
+    /// One of ours is gone: by us, when the registry knows of it, or by somebody else. Where no rule wants it any more we may
+    /// be about to say so.
+    async fn gone(&mut self, object: &Value, again: bool) -> Result<(), String> {
         self.seen.remove(text(object, "/metadata/uid"));
         let Some(mark) = Mark::of(object) else { return Ok(()) };
         let here = self.target(text(object, "/metadata/name"));
+        if !again && self.rule_of(&mark, &here).is_none() {
+            return Err("no rule wants it there: perhaps it was taken away".into());
+        }
         let known = self.deployer.registry.model(&mark.model).await?;
         self.lost(&known, &mark.model, mark.channel.as_deref(), &here, object, Some(&mark)).await
     }

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{BY_URI, events, expect, one, promote, rule, serve, stage, tasks, version};
-use crate::stage::{data_of, eventually, register};
+use super::{BY_URI, deployments, events, expect, one, promote, rule, serve, stage, tasks, version};
+use crate::stage::{data_of, directory, eventually, register};
 
 #[test]
 fn a_change_by_hand_is_noticed_once() {
@@ -131,4 +131,34 @@ fn an_object_of_another_model_is_left_alone() {
     expect(&engine, "fraud", &[(1, "failed")]);
     let model = |object: Value| object["metadata"]["annotations"]["annals.dev/model"].clone();
     assert_eq!(model(kube.get("deployment", "one-for-all")), "default/iris");
+}
+
+/// A directory was lost and begun anew, and the cluster has still what the old journal's engine made, with higher counts.
+#[test]
+fn what_another_journal_s_engine_made_is_no_newer_promotion() {
+    let (_dir, kube, engine) = stage();
+    let act = json!({"template": BY_URI});
+    rule(&engine, &kube, &act);
+    for number in 1..=3 {
+        version(&engine, "iris", number, &format!("registry/iris:old-{number}"));
+        promote(&engine, "iris", number);
+        eventually("it is up", || deployments(&engine, "iris").pop().is_some_and(|(n, state, _)| n == number && state == "active"));
+    }
+    drop(engine);
+    let anew = directory();
+    let engine = serve(&data_of(&anew), &kube.kubeconfig);
+    rule(&engine, &kube, &act);
+    version(&engine, "iris", 1, "registry/iris:new");
+    promote(&engine, "iris", 1);
+    expect(&engine, "iris", &[(1, "failed")]);
+    eventually("the task is parked", || tasks(&engine)[0]["state"] == "parked");
+    assert!(tasks(&engine)[0]["note"].as_str().unwrap().contains("not made by this Annals"), "{}", tasks(&engine));
+    assert_eq!(kube.image("iris-production"), "registry/iris:old-3");
+    let object = format!("test/{}/iris-production", kube.namespace);
+    let taken = engine.annals(&["adopt", &object, "--model", "iris", "--version", "1", "--channel", "production"]);
+    assert!(taken.status.success(), "{}", String::from_utf8_lossy(&taken.stderr));
+    version(&engine, "iris", 2, "registry/iris:newer");
+    promote(&engine, "iris", 2);
+    expect(&engine, "iris", &[(1, "failed"), (1, "superseded"), (2, "active")]);
+    assert_eq!(kube.image("iris-production"), "registry/iris:newer");
 }

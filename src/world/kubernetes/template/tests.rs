@@ -52,6 +52,19 @@ fn the_built_in_inference_service_has_a_predictor() {
 }
 
 #[test]
+fn an_image_has_places_to_fill_in() {
+    let image = |text: &str| {
+        let rule = Kubernetes { image: Some(text.into()), ..rule(None) };
+        manifest(&rule, &values())
+            .map(|m| m.object["spec"]["template"]["spec"]["containers"][0]["image"].clone())
+            .map_err(|e| e.to_string())
+    };
+    assert_eq!(image("r/{model}-{channel}:{version}").unwrap(), "r/iris-production:7");
+    assert!(image("{image}").unwrap_err().contains("cannot stand in itself"));
+    assert!(image("r/{tag}").unwrap_err().contains("in `image`, line 1: `{tag}` is not known"));
+}
+
+#[test]
 fn json_and_flow_style_are_templates_too() {
     let json = r#"{"apiVersion": "apps/v1", "kind": "Deployment", "spec": {"template": {"spec": {"containers": [{"name": "m", "image": "r/{model}:{version}"}]}}}}"#;
     assert_eq!(made(json).unwrap()["spec"]["template"]["spec"]["containers"][0]["image"], "r/iris:7");
