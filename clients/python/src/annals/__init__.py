@@ -1,0 +1,104 @@
+"""Annals in Python: report what happens to a model, and ask what happened.
+
+    import annals
+
+    client = annals.Client("http://127.0.0.1:8400", actor="pipeline")
+    with client.run("iris", "run-7") as run:
+        ...
+        run.log_metric("accuracy", 0.97, split="test")
+        run.artifact("model.pkl")
+    version = run.register(label="7.0")
+    client.promoted("iris", version, "production", reason="accuracy 0.97")
+"""
+
+from .answers import (
+    Alias,
+    Deployment,
+    Drift,
+    Event,
+    Holding,
+    Line,
+    Lineage,
+    Model,
+    Point,
+    ProposalState,
+    Receipt,
+    Version,
+)
+from .client import Client
+from .collect import code_here, environment_here
+from .digests import digest
+from .errors import (
+    AnnalsError,
+    Conflict,
+    CursorGone,
+    Incomplete,
+    NotFound,
+    Problem,
+    Refused,
+    Unavailable,
+    Unsettled,
+)
+from .payload import (
+    Artifact,
+    Check,
+    Code,
+    Dataset,
+    Environment,
+    Evidence,
+    Metric,
+    Observed,
+    Person,
+    Report,
+    RunRef,
+    Target,
+    Window,
+)
+from .proposal import About, step_id
+from .run import Run
+from .stream import Subscription
+
+__all__ = [
+    "About",
+    "Alias",
+    "AnnalsError",
+    "Artifact",
+    "Check",
+    "Client",
+    "Code",
+    "Conflict",
+    "CursorGone",
+    "Dataset",
+    "Deployment",
+    "Drift",
+    "Environment",
+    "Event",
+    "Evidence",
+    "Holding",
+    "Incomplete",
+    "Line",
+    "Lineage",
+    "Metric",
+    "Model",
+    "NotFound",
+    "Observed",
+    "Person",
+    "Point",
+    "Problem",
+    "ProposalState",
+    "Receipt",
+    "Refused",
+    "Report",
+    "Run",
+    "RunRef",
+    "Subscription",
+    "Target",
+    "Unavailable",
+    "Unsettled",
+    "Version",
+    "Window",
+    "code_here",
+    "digest",
+    "environment_here",
+    "step_id",
+]

@@ -1,0 +1,67 @@
+"""Deploy: a version is wanted on a target, and what became of that."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..answers import Receipt
+from ..payload import Channel, Observed, Target, VersionRef
+from ..proposal import About, Envelope, Proposes
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+
+class Deploy(Proposes):
+    """Events of the stage *deploy*. `deployment` is an id of yours, unique in the model."""
+
+    def deployment_requested(
+        self,
+        model: str,
+        version: VersionRef,
+        deployment: str,
+        target: Target,
+        *,
+        channel: Channel | str | None = None,
+        **about: Unpack[About],
+    ) -> Receipt:
+        """A version is wanted on a target. `channel`: that the target serves; refused unless it holds the version."""
+        data = {"deployment": deployment, "target": target, "channel": channel}
+        return self._propose("deployment-requested", model, version, data, about)
+
+    def deployed(
+        self,
+        model: str,
+        deployment: str,
+        *,
+        version: VersionRef | None = None,
+        observed: Observed | None = None,
+        **about: Unpack[About],
+    ) -> Receipt:
+        """It runs there. `observed`: what was seen. Refused with `illegal-transition` unless it was requested and is open."""
+        data = {"deployment": deployment, "observed": observed}
+        return self._propose("deployed", model, version, data, about)
+
+    def deployment_failed(
+        self,
+        model: str,
+        deployment: str,
+        error: str,
+        *,
+        version: VersionRef | None = None,
+        **about: Unpack[About],
+    ) -> Receipt:
+        """It did not come up. `error`: what went wrong. Refused as `deployed`."""
+        return self._propose("deployment-failed", model, version, {"deployment": deployment, "error": error}, about)
+
+    def deployment_removed(
+        self,
+        model: str,
+        deployment: str,
+        *,
+        reason: str,
+        version: VersionRef | None = None,
+        **about: Unpack[Envelope],
+    ) -> Receipt:
+        """It no longer runs there. Refused with `illegal-transition` unless it is active."""
+        return self._propose("deployment-removed", model, version, {"deployment": deployment, "reason": reason}, about)
