@@ -1,14 +1,14 @@
 """Annals in Python: report what happens to a model, and ask what happened.
 
-    import annals
+import annals
 
-    client = annals.Client("http://127.0.0.1:8400", actor="pipeline")
-    with client.run("iris", "run-7") as run:
-        ...
-        run.log_metric("accuracy", 0.97, split="test")
-        run.artifact("model.pkl")
-    version = run.register(label="7.0")
-    client.promoted("iris", version, "production", reason="accuracy 0.97")
+client = annals.Client("http://127.0.0.1:8400", actor="pipeline")
+with client.run("iris", "run-7") as run:
+    ...
+    run.log_metric("accuracy", 0.97, split="test")
+    run.artifact("model.pkl")
+version = run.register(label="7.0")
+client.promoted("iris", version, "production", reason="accuracy 0.97")
 """
 
 from .answers import (

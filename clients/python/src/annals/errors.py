@@ -25,9 +25,7 @@ class Unsettled(AnnalsError):
     """
 
     def __init__(self, id: str, source: str, why: str) -> None:
-        super().__init__(
-            f"no verdict yet on the proposal {id} of {source}: {why}; send it again with the same id, which is safe"
-        )
+        super().__init__(f"no verdict yet on the proposal {id} of {source}: {why}; send it again with the same id, which is safe")
         self.id = id
         self.source = source
 

@@ -56,9 +56,7 @@ class Dataset:
     role: str | None = None
 
     @classmethod
-    def of(
-        cls, name: str, source: Source, *, role: str | None = None, rows: int | None = None, uri: str | None = None
-    ) -> Self:
+    def of(cls, name: str, source: Source, *, role: str | None = None, rows: int | None = None, uri: str | None = None) -> Self:
         """Describes a file by its path, or data in memory by its bytes (which have no URI unless you give one).
 
         Raises `OSError` if the file cannot be read.
@@ -209,7 +207,7 @@ def timestamp(moment: Time) -> str:
 def plain(value: Any, where: str = "") -> Any:
     """A value as JSON has it: absent members left out, times as text, numbers of NumPy as numbers.
 
-    Raises `ValueError` for a number that JSON does not have (NaN, infinity) and `TypeError` for what is no JSON; both name the field.
+    Raises `ValueError` for a number that JSON does not have (NaN, infinity) and `TypeError` for what is no JSON, with the field.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         members = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}

@@ -47,15 +47,11 @@ class Reads:
         """One model."""
         return self._one(Model, path("models", model), as_of, workspace)
 
-    def versions(
-        self, model: str, *, as_of: Moment | None = None, workspace: str | None = None
-    ) -> Iterator[Version]:
+    def versions(self, model: str, *, as_of: Moment | None = None, workspace: str | None = None) -> Iterator[Version]:
         """A model's versions, by number."""
         return self._many(Version, path("models", model, "versions"), as_of, workspace)
 
-    def version(
-        self, model: str, version: VersionRef, *, as_of: Moment | None = None, workspace: str | None = None
-    ) -> Version:
+    def version(self, model: str, version: VersionRef, *, as_of: Moment | None = None, workspace: str | None = None) -> Version:
         """One version, by its number, its label or `run:ID`."""
         return self._one(Version, path("models", model, "versions", version), as_of, workspace)
 
@@ -66,21 +62,15 @@ class Reads:
         """
         return self.channel(model, "production", as_of=as_of, workspace=workspace)
 
-    def channel(
-        self, model: str, channel: Channel | str, *, as_of: Moment | None = None, workspace: str | None = None
-    ) -> Holding:
+    def channel(self, model: str, channel: Channel | str, *, as_of: Moment | None = None, workspace: str | None = None) -> Holding:
         """The version that a channel holds. `NotFound` if it holds none, or there is no such channel."""
         return self._one(Holding, path("models", model, "channels", channel), as_of, workspace)
 
-    def channels(
-        self, model: str, *, as_of: Moment | None = None, workspace: str | None = None
-    ) -> Iterator[Holding]:
+    def channels(self, model: str, *, as_of: Moment | None = None, workspace: str | None = None) -> Iterator[Holding]:
         """The version of each channel of a model that holds one."""
         return self._many(Holding, path("models", model, "channels"), as_of, workspace)
 
-    def holdings(
-        self, channel: Channel | str, *, as_of: Moment | None = None, workspace: str | None = None
-    ) -> Iterator[Holding]:
+    def holdings(self, channel: Channel | str, *, as_of: Moment | None = None, workspace: str | None = None) -> Iterator[Holding]:
         """The version of every model of the workspace (`*`: of all workspaces) that the channel holds."""
         return self._many(Holding, path("channels", channel), as_of, workspace)
 
@@ -92,15 +82,11 @@ class Reads:
         """A model's aliases."""
         return self._many(Alias, path("models", model, "aliases"), as_of, workspace)
 
-    def deployment(
-        self, model: str, deployment: str, *, as_of: Moment | None = None, workspace: str | None = None
-    ) -> Deployment:
+    def deployment(self, model: str, deployment: str, *, as_of: Moment | None = None, workspace: str | None = None) -> Deployment:
         """One deployment, by its id."""
         return self._one(Deployment, path("models", model, "deployments", deployment), as_of, workspace)
 
-    def deployments(
-        self, model: str, *, as_of: Moment | None = None, workspace: str | None = None
-    ) -> Iterator[Deployment]:
+    def deployments(self, model: str, *, as_of: Moment | None = None, workspace: str | None = None) -> Iterator[Deployment]:
         """A model's deployments, also those that have ended."""
         return self._many(Deployment, path("models", model, "deployments"), as_of, workspace)
 
@@ -120,9 +106,7 @@ class Reads:
         where = "/v1/timeline" if model is None else path("models", model, "timeline")
         return self._many(Line, where, as_of, workspace, {"order": order})
 
-    def lineage(
-        self, model: str, version: VersionRef, *, as_of: Moment | None = None, workspace: str | None = None
-    ) -> Lineage:
+    def lineage(self, model: str, version: VersionRef, *, as_of: Moment | None = None, workspace: str | None = None) -> Lineage:
         """What a version came from, and what came of it."""
         return self._one(Lineage, path("models", model, "versions", version, "lineage"), as_of, workspace)
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from .answers import Event, Receipt
 from .collect import code_here, environment_here
+from .digests import Source
 from .errors import Incomplete, Refused
-from .payload import Artifact, Channel, Check, Code, Dataset, Environment, Metric, RunRef, Source, VersionRef, described
+from .payload import Artifact, Channel, Check, Code, Dataset, Environment, Metric, RunRef, VersionRef, described
 from .proposal import About, step_id
 
 if TYPE_CHECKING:
@@ -113,9 +114,7 @@ class Run:
         """Keeps a text with the event."""
         self._labels[name] = value
 
-    def artifact(
-        self, path: str | os.PathLike[str], *, uri: str | None = None, format: str | None = None
-    ) -> Artifact:
+    def artifact(self, path: str | os.PathLike[str], *, uri: str | None = None, format: str | None = None) -> Artifact:
         """Notes the file that the run made, which must be complete: its digest is taken now.
 
         `uri`: where others find it; a `file:` URI of this machine unless given. `ValueError` for a second one.

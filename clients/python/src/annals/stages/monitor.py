@@ -71,8 +71,6 @@ class Monitor(Proposes):
         }
         return self._propose("drifted", model, version, data, about)
 
-    def drift_resolved(
-        self, model: str, drift: str, *, version: VersionRef | None = None, **about: Unpack[About]
-    ) -> Receipt:
+    def drift_resolved(self, model: str, drift: str, *, version: VersionRef | None = None, **about: Unpack[About]) -> Receipt:
         """It fits again, or was judged harmless. Refused with `illegal-transition` unless the drift is open."""
         return self._propose("drift-resolved", model, version, {"drift": drift}, about)

@@ -1,0 +1,84 @@
+"""Every kind of event in one life of a model, each in one line, on the real engine."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import annals
+from annals import Check, Dataset, Evidence, Metric, Observed, Person, Target, Window
+from test_schemas import KINDS
+
+TARGET = Target("local", "scorer", cluster="here", namespace="default")
+
+
+def test_a_whole_life(client: annals.Client, model: str, pickle: Path) -> None:
+    digest = annals.digest(pickle)
+    end = datetime.now(timezone.utc)
+    window = Window(end - timedelta(hours=1), end, 60)
+    client.created(model, owner="ada", purpose="species", risk_tier="low", tags={"team": "a"}, reason="wanted")
+    data = [Dataset.of("train", b"1,2\n", role="train", rows=1)]
+    code = annals.Code("https://example.org/a.git", "c0ffee", dirty=False)
+    client.trained(
+        model, "run-1", pickle, code=code, metrics=[Metric("accuracy", 0.97, "test")], data=data, params={"C": 1.0}, seed=3
+    )
+    first = client.registered(model, pickle, run="run-1", label="1.0", performance={"accuracy": 0.97}, licence="Apache-2.0")
+    assert first.version == 1
+    client.evaluated(model, 1, "suite 1", [Check.at_least("accuracy", 0.97, 0.9), Check.at_most("loss", 0.1, 0.2)])
+    client.approval_requested(model, 1, "a-1", "production", digest=digest)
+    client.approval_decided(
+        model,
+        "a-1",
+        "approved",
+        Person("grace", role="quality"),
+        digest=digest,
+        reason="reviewed",
+        meaning="release",
+        actor="grace",
+    )
+    client.promoted(model, "1.0", "staging")
+    client.promoted(model, "run:run-1", "production", reason="good", ticket="T-1", evidence=[Evidence("report", "file:///r")])
+    client.alias_set(model, 1, "champion")
+    client.deployment_requested(model, 1, "d-0", TARGET, channel="production")
+    client.deployment_failed(model, "d-0", "no memory")
+    client.deployment_requested(model, 1, "d-1", TARGET)
+    client.deployed(model, "d-1", observed=Observed(replicas_ready=1, endpoint="http://here"))
+    client.measured(model, "accuracy", 0.6, window=window, deployment="d-1")
+    client.drifted(model, "x-1", "performance", "accuracy", 0.6, version=1, baseline=0.97, threshold=0.9, severity="high")
+    client.retrain_requested(model, "drift", drift="x-1", pipeline="nightly")
+    client.drift_resolved(model, "x-1", reason="the camera was mended")
+    client.demoted(model, 1, "staging", reason="done")
+    client.alias_removed(model, "champion", reason="done")
+    client.deployment_removed(model, "d-1", reason="done")
+    client.registered(model, pickle)
+    client.promoted(model, 2, "production")
+    last = client.retired(model, 1, reason="old", successor=2, labels={"by": "test"})
+    assert (last.outcome, last.version, last.modelseq) == ("accepted", 1, 23)
+
+    events = list(client.events(model=model))
+    # what is left are kinds about no model
+    assert {event.type for event in events} == {
+        kind for about, kind in KINDS.values() if about in ("model", "version", "model or version")
+    }
+    assert events[1].data["code"] == {"repository": "https://example.org/a.git", "commit": "c0ffee", "dirty": False}
+    assert events[1].data["environment"]["python"]
+    assert events[1].data["artifact"] == {"uri": pickle.as_uri(), "digest": digest, "size": 7}
+    assert {event.actor for event in events} == {"unverified:ada", "unverified:grace"}
+    assert events[-1].data["labels"] == {"by": "test"}
+    assert events[13].data["window"]["n"] == 60 and events[13].kind == "model.measured"
+
+
+def test_any_kind_by_its_name(client: annals.Client, model: str) -> None:
+    receipt = client.emit(
+        "model.created", model, {"owner": "ada"}, correlation_id="c-1", workspace="other", time="2026-01-01T00:00:00Z"
+    )
+    assert receipt.subject == f"other/{model}"
+    (event,) = client.events(model=model, workspace="other")
+    assert (event.attributes["correlationid"], event.attributes["time"]) == ("c-1", "2026-01-01T00:00:00Z")
+
+
+def test_a_proposal_need_not_wait(client: annals.Client, model: str) -> None:
+    receipt = client.created(model, id=f"{model}-1", wait=False)
+    assert receipt.outcome in ("pending", "accepted")
+    assert client.created(model, id=f"{model}-1").outcome in ("accepted", "duplicate")
+    assert client.proposal(f"{model}-1").state == "accepted"
