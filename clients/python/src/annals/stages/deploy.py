@@ -25,7 +25,10 @@ class Deploy(Proposes):
         channel: Channel | str | None = None,
         **about: Unpack[About],
     ) -> Receipt:
-        """A version is wanted on a target. `channel`: that the target serves; refused unless it holds the version."""
+        """A version is wanted on a target. `channel`: that the target serves.
+
+        Refused with `no-change` (the id is taken), `illegal-transition` (the channel does not hold the version).
+        """
         data = {"deployment": deployment, "target": target, "channel": channel}
         return self._propose("deployment-requested", model, version, data, about)
 

@@ -53,7 +53,9 @@ class Monitor(Proposes):
         """A model in use no longer fits its data. `drift`: an id of yours, unique in the model. `kind`: what moved.
 
         `observed`, `baseline` (when all was well) and `threshold` are in the metric's own unit. `detector`: with its version.
-        `source`: the detector's own report. Refused with `unknown-model`, `unknown-version`: a model is never guessed.
+        `source`: the detector's own report.
+
+        Refused with `unknown-model`, `unknown-version` (a model is never guessed), `no-change` (the id is taken).
         """
         data = {
             "drift": drift,
@@ -72,5 +74,5 @@ class Monitor(Proposes):
         return self._propose("drifted", model, version, data, about)
 
     def drift_resolved(self, model: str, drift: str, *, version: VersionRef | None = None, **about: Unpack[About]) -> Receipt:
-        """It fits again, or was judged harmless. Refused with `illegal-transition` unless the drift is open."""
+        """It fits again, or was judged harmless. Refused with `illegal-transition` (unknown drift), `no-change`."""
         return self._propose("drift-resolved", model, version, {"drift": drift}, about)

@@ -53,7 +53,8 @@ class Release(Proposes):
     ) -> Receipt:
         """Somebody asked for a version's release to a channel. `approval`: an id, unique in the model.
 
-        `digest`: of the artifact that is to be approved. `requester`: the actor unless named. Refused with `digest-mismatch`.
+        `digest`: of the artifact that is to be approved. `requester`: the actor unless named. Refused with `digest-mismatch`,
+        `no-change` (the id is taken).
         """
         data = {"approval": approval, "channel": channel, "digest": digest, "policy": policy, "requester": requester}
         return self._propose("approval-requested", model, version, data, about)
