@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 
 import annals
+from annals import rules
 from annals.payload import Artifact
 from annals.proposal import About, Envelope
+from annals.stages import Stages
 from engine import environment, program
 
 SCHEMAS = Path(__file__).resolve().parents[3] / "events" / "schemas"
@@ -38,19 +40,25 @@ PARTS: dict[tuple[str, str], type] = {
     ("drifted", "window"): annals.Window,
     ("drifted", "source"): annals.Report,
     ("retrain-requested", "data_window"): annals.Window,
+    ("observed", "target"): annals.Target,
+    ("trigger-changed", "when"): annals.When,
+    ("trigger-changed", "do/webhook"): annals.Webhook,
+    ("trigger-changed", "do/command"): annals.Command,
+    ("trigger-changed", "do/pipeline"): annals.Pipeline,
+    ("trigger-changed", "do/propose"): annals.Propose,
+    ("trigger-changed", "do/kubernetes"): annals.Kubernetes,
+    ("subscription-changed", "when"): annals.When,
     ("promoted", "evidence"): annals.Evidence,
 }
+TAKES_MODEL = {"workspace": None, "model, version or workspace": "str | None"}
+TAKES_VERSION = {"model": None, "version": True, "model or version": False, "workspace": None, "model, version or workspace": False}
 
 
 def kinds() -> dict[str, tuple[str, str]]:
     """By short name what the subject names, and the full type: of every kind that may be proposed."""
-    done = subprocess.run([program(), "schemas"], capture_output=True, text=True, check=True, env=environment())
-    found = {}
-    for line in done.stdout.splitlines()[1:]:
-        short, about, kind = line.split()[0], " ".join(line.split()[1:-1]), line.split()[-1]
-        if "engine" not in about:
-            found[short] = (about, kind)
-    return found
+    done = subprocess.run([program(), "schemas", "--json"], capture_output=True, text=True, check=True, env=environment())
+    listed = json.loads(done.stdout)["items"]
+    return {kind["short"]: (kind["subject"], kind["type"]) for kind in listed if "engine" not in kind["subject"]}
 
 
 KINDS = kinds()
@@ -62,6 +70,14 @@ def schema(short: str) -> dict[str, Any]:
     return loaded
 
 
+def part(short: str, place: str) -> dict[str, Any]:
+    """The schema of a member, by its place such as `do/propose`; of a list, that of its items."""
+    found = schema(short)
+    for name in place.split("/"):
+        found = found["properties"][name]
+    return dict(found.get("items", found))
+
+
 def parameters(short: str) -> dict[str, inspect.Parameter]:
     method = getattr(annals.Client, short.replace("-", "_"), None)
     assert method is not None, f"the client has no method for {short}: add it to src/annals/stages/"
@@ -70,6 +86,12 @@ def parameters(short: str) -> dict[str, inspect.Parameter]:
 
 def test_the_engine_names_the_kinds_of_a_models_life() -> None:
     assert {"created", "trained", "registered", "promoted", "deployed", "drifted", "retired"} <= set(KINDS)
+
+
+def test_no_method_is_of_a_kind_that_the_engine_does_not_list() -> None:
+    stages = [stage for stage in Stages.__mro__ if stage.__module__.startswith("annals.stages.")]
+    methods = {name for stage in stages for name in vars(stage) if not name.startswith("_")}
+    assert methods == {short.replace("-", "_") for short in KINDS}
 
 
 @pytest.mark.parametrize("short", KINDS)
@@ -85,30 +107,34 @@ def test_a_kind_has_a_method_with_its_fields(short: str) -> None:
     assert given["about"].annotation == f"Unpack[{'Envelope' if required_reason else 'About'}]"
     for name in set(wanted.get("required", ())) - {"verdict"}:  # the verdict follows from the checks
         assert given[name].default is inspect.Parameter.empty, f"{name} is required"
-    takes_version = {"model": None, "version": True, "model or version": False}[KINDS[short][0]]
+    about = KINDS[short][0]
+    takes_model, takes_version = TAKES_MODEL.get(about, "str"), TAKES_VERSION[about]
+    assert (given["model"].annotation if "model" in given else None) == takes_model
     assert ("version" in given) == (takes_version is not None)
     if takes_version:
         assert given["version"].default is inspect.Parameter.empty
 
 
-@pytest.mark.parametrize(("short", "member"), PARTS)
-def test_a_part_has_the_fields_of_its_schema(short: str, member: str) -> None:
-    wanted = schema(short)["properties"][member]
-    wanted = wanted.get("items", wanted)
-    fields = {f.name: f for f in dataclasses.fields(PARTS[short, member])}
+@pytest.mark.parametrize(("short", "place"), PARTS)
+def test_a_part_has_the_fields_of_its_schema(short: str, place: str) -> None:
+    wanted = part(short, place)
+    fields = {f.name: f for f in dataclasses.fields(PARTS[short, place])}
     assert set(fields) - {"other"} == set(wanted["properties"])
     required = {name for name, f in fields.items() if f.default is dataclasses.MISSING}
     assert required == set(wanted.get("required", ()))
 
 
 def test_every_object_in_a_schema_is_a_part() -> None:
-    missing = {
+    objects = {
         (short, name)
         for short in KINDS
-        for name, member in schema(short)["properties"].items()
-        if "properties" in member.get("items", member) and name not in IN_ABOUT and (short, name) not in PARTS
+        for name in schema(short)["properties"]
+        if "properties" in part(short, name) and name not in IN_ABOUT
     }
-    assert missing == {("retrain-requested", "cause")}, "add a dataclass to src/annals/payload.py"
+    assert objects - set(PARTS) == {("retrain-requested", "cause"), ("trigger-changed", "do")}, "add a dataclass to src/annals/"
+    actions = {place.removeprefix("do/") for short, place in PARTS if short == "trigger-changed" and place.startswith("do/")}
+    assert actions == set(part("trigger-changed", "do")["properties"])
+    assert actions == {cls.__name__.lower() for cls in typing.get_args(rules.Action)}
 
 
 def test_what_every_event_may_say_is_in_every_schema() -> None:
@@ -118,11 +144,11 @@ def test_what_every_event_may_say_is_in_every_schema() -> None:
         assert set(schema(short)["properties"]) >= IN_ABOUT, short
 
 
-@pytest.mark.parametrize(
-    ("short", "parameter"),
-    [("drifted", "kind"), ("drifted", "severity"), ("approval-decided", "decision"), ("evaluated", "verdict")],
-)
+CHOICES = [(short, name) for short in KINDS for name, member in schema(short)["properties"].items() if "enum" in member]
+
+
+@pytest.mark.parametrize(("short", "parameter"), CHOICES)
 def test_a_choice_is_the_one_of_the_schema(short: str, parameter: str) -> None:
     text = str(parameters(short)[parameter].annotation)
-    given = typing.get_args(eval(text.removesuffix(" | None"), {"Literal": typing.Literal}))  # noqa: S307 - our own annotation
-    assert list(given) == schema(short)["properties"][parameter]["enum"]
+    given = eval(text.removesuffix(" | None"), {"Literal": typing.Literal, "RuleState": rules.RuleState})  # noqa: S307 - our own
+    assert list(typing.get_args(given)) == schema(short)["properties"][parameter]["enum"]

@@ -5,8 +5,11 @@ from __future__ import annotations
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
+import pytest
+
 import annals
-from annals import Check, Dataset, Evidence, Metric, Observed, Person, Target, Window
+from annals import Check, Dataset, Evidence, Metric, Observed, Person, Propose, Target, When, Window
+from annals.proposal import Envelope
 from test_schemas import KINDS
 
 TARGET = Target("local", "scorer", cluster="here", namespace="default")
@@ -43,6 +46,10 @@ def test_a_whole_life(client: annals.Client, model: str, pickle: Path) -> None:
     client.deployment_failed(model, "d-0", "no memory")
     client.deployment_requested(model, 1, "d-1", TARGET)
     client.deployed(model, "d-1", observed=Observed(replicas_ready=1, endpoint="http://here"))
+    client.deployment_requested(model, 1, "d-2", TARGET)
+    client.deployed(model, "d-2")
+    client.rolled_back(model, "d-2", reason="it does not answer", error="503 for 30 s")
+    client.observed(model, TARGET, "changed", manager="kubectl-edit", fields=["spec.replicas"])
     client.measured(model, "accuracy", 0.6, window=window, deployment="d-1")
     client.drifted(model, "x-1", "performance", "accuracy", 0.6, version=1, baseline=0.97, threshold=0.9, severity="high")
     client.retrain_requested(model, "drift", drift="x-1", pipeline="nightly")
@@ -53,19 +60,56 @@ def test_a_whole_life(client: annals.Client, model: str, pickle: Path) -> None:
     client.registered(model, pickle)
     client.promoted(model, 2, "production")
     last = client.retired(model, 1, reason="old", successor=2, labels={"by": "test"})
-    assert (last.outcome, last.version, last.modelseq) == ("accepted", 1, 23)
+    assert (last.outcome, last.version, last.modelseq) == ("accepted", 1, 27)
 
     events = list(client.events(model=model))
-    # what is left are kinds about no model
-    assert {event.type for event in events} == {
-        kind for about, kind in KINDS.values() if about in ("model", "version", "model or version")
-    }
+    assert {event.type for event in events} == {kind for about, kind in KINDS.values() if about != "workspace"}
     assert events[1].data["code"] == {"repository": "https://example.org/a.git", "commit": "c0ffee", "dirty": False}
     assert events[1].data["environment"]["python"]
     assert events[1].data["artifact"] == {"uri": pickle.as_uri(), "digest": digest, "size": 7}
     assert {event.actor for event in events} == {"unverified:ada", "unverified:grace"}
     assert events[-1].data["labels"] == {"by": "test"}
-    assert events[13].data["window"]["n"] == 60 and events[13].kind == "model.measured"
+    by_kind = {event.kind: event for event in events}
+    assert by_kind["model.measured"].data["window"]["n"] == 60
+    assert by_kind["deployment.rolled_back"].decided == {"deployment": "d-2", "version": 1, "restored": "d-1"}
+    assert by_kind["deployment.observed"].decided["deployment"] == "d-1"
+
+
+def test_a_workspace_has_events_of_its_own(client: annals.Client, model: str) -> None:
+    own = Envelope(workspace=model)
+    tell = annals.Webhook("pager")
+    client.subscription_changed("pager", "paused", url="https://pager.example/hook", when=When(["drifted"]), signing="hmac", **own)
+    client.trigger_changed("tell", "paused", when=When("drifted, measured", channel="production"), do=tell, cooldown_s=60, **own)
+    last = client.trigger_changed("tell", "removed", reason="nobody read it", **own)
+    client.observed(None, TARGET, "created", image="scorer:1", manager="kubectl-create", **own)
+    assert (last.subject, last.modelseq, last.version) == (f"{model}/_system", 3, None)
+    events = list(client.events(workspace=model))
+    about_workspaces = {kind for about, kind in KINDS.values() if "workspace" in about}
+    assert {event.type for event in events} == about_workspaces and {event.model for event in events} == {"_system"}
+    assert events[1].data["when"] == {"type": ["drifted", "measured"], "channel": "production"}
+    assert events[1].data["do"] == {"webhook": {"subscription": "pager"}}
+    assert (events[2].decided["revision"], events[2].decided["state"]) == (2, "removed")
+    with pytest.raises(annals.Refused, match="schema-violation"):
+        client.trigger_changed("new", "active", **own)
+    with pytest.raises(annals.Refused, match="unknown-trigger"):
+        client.trigger_changed("new", "paused", **own)
+    with pytest.raises(TypeError, match="Webhook, Command"):
+        client.trigger_changed("new", "active", when=When("drifted"), do="webhook", **own)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="`when` is a str"):
+        client.trigger_changed("new", "active", when="drifted", do=tell, **own)  # type: ignore[arg-type]
+
+
+def test_a_rule_acts_and_a_subscription_sees_it(client: annals.Client, model: str, pickle: Path) -> None:
+    ask = Propose("retrain-requested", {"cause": {"kind": "drift", "drift": "{drift}"}})
+    client.trigger_changed("ask", "active", when=When("drifted", model, where={"/data/severity": "high"}), do=ask)
+    client.registered(model, pickle)
+    with client.subscribe("retrain-requested", model=model, start="beginning") as events:
+        client.drifted(model, "x-1", "data", "psi", 0.1, severity="low")
+        cause = client.drifted(model, "x-2", "data", "psi", 1.5, severity="high")
+        asked = next(events)
+    assert asked.data["cause"] == {"kind": "drift", "drift": "x-2"}
+    assert asked.attributes["causationid"] == cause.id
+    client.trigger_changed("ask", "removed", must_exist=True)
 
 
 def test_any_kind_by_its_name(client: annals.Client, model: str) -> None:

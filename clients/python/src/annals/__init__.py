@@ -55,6 +55,7 @@ from .payload import (
     Window,
 )
 from .proposal import About, step_id
+from .rules import Command, Kubernetes, Pipeline, Propose, Webhook, When
 from .run import Run
 from .stream import Subscription
 
@@ -66,6 +67,7 @@ __all__ = [
     "Check",
     "Client",
     "Code",
+    "Command",
     "Conflict",
     "CursorGone",
     "Dataset",
@@ -76,6 +78,7 @@ __all__ = [
     "Evidence",
     "Holding",
     "Incomplete",
+    "Kubernetes",
     "Line",
     "Lineage",
     "Metric",
@@ -83,9 +86,11 @@ __all__ = [
     "NotFound",
     "Observed",
     "Person",
+    "Pipeline",
     "Point",
     "Problem",
     "ProposalState",
+    "Propose",
     "Receipt",
     "Refused",
     "Report",
@@ -96,6 +101,8 @@ __all__ = [
     "Unavailable",
     "Unsettled",
     "Version",
+    "Webhook",
+    "When",
     "Window",
     "code_here",
     "digest",

@@ -253,6 +253,7 @@ class Lineage(Dated):
 class Event:
     """An event of the journal. `kind`: dotted, such as `version.promoted`. `data`: the producer's; `decided`: the engine's.
 
+    `model`: `_system` for what is about the workspace.
     `cursor`: where a subscription goes on behind it (None in a replay). `position`: `partition:seq`.
     Each event comes at least once; copies have the same `source` and `id`.
     """

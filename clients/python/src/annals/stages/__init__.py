@@ -8,13 +8,14 @@ event may say besides (`reason`, `id`, `actor`, …) is described at `About`.
 
 from .deploy import Deploy
 from .design import Design
+from .govern import Govern
 from .maintain import Maintain
 from .monitor import Monitor
 from .release import Release
 from .train import Train
 
 
-class Stages(Design, Train, Release, Deploy, Monitor, Maintain):
+class Stages(Design, Train, Release, Deploy, Monitor, Maintain, Govern):
     """Every kind of event."""
 
 

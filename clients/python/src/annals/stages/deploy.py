@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
 
 from ..answers import Receipt
 from ..payload import Channel, Observed, Target, VersionRef
@@ -68,3 +69,42 @@ class Deploy(Proposes):
     ) -> Receipt:
         """It no longer runs there. Refused with `illegal-transition` unless it is active."""
         return self._propose("deployment-removed", model, version, {"deployment": deployment, "reason": reason}, about)
+
+    def rolled_back(
+        self,
+        model: str,
+        deployment: str,
+        *,
+        reason: str,
+        error: str | None = None,
+        version: VersionRef | None = None,
+        **about: Unpack[Envelope],
+    ) -> Receipt:
+        """It was taken back, and what ran before runs again. `error`: what went wrong.
+
+        Refused with `illegal-transition` unless it is active or failed, and the newest on its target.
+        """
+        data = {"deployment": deployment, "error": error, "reason": reason}
+        return self._propose("rolled-back", model, version, data, about)
+
+    def observed(
+        self,
+        model: str | None,
+        target: Target,
+        finding: Literal["created", "changed", "removed", "adopted"],
+        *,
+        version: VersionRef | None = None,
+        image: str | None = None,
+        manager: str | None = None,
+        fields: Sequence[str] | None = None,
+        **about: Unpack[About],
+    ) -> Receipt:
+        """Something was found on a target that nobody asked for here; `adopted`: it is ours from now on. It changes no deployment.
+
+        `model`: that is deployed there, or None if nothing of ours is. `image`: the container image that was found. `manager`:
+        who did it, as the platform says. `fields`: paths of what differs from what is wanted, such as `spec.replicas`.
+
+        Refused with `illegal-transition` if the model has no deployment there.
+        """
+        data = {"target": target, "finding": finding, "image": image, "manager": manager, "fields": fields}
+        return self._propose("observed", model, version, data, about)
