@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -181,7 +181,7 @@ class Alias(Dated):
 
 @dataclass(frozen=True, kw_only=True)
 class Deployment(Dated):
-    """A version on a target (`platform/cluster/namespace/name`). `state`: such as `requested`, `active`, `failed`."""
+    """A version on a target (`platform/cluster/namespace/name`). `state`: such as `requested`, `active`, `rolled_back`."""
 
     workspace: str
     model: str
@@ -196,13 +196,70 @@ class Deployment(Dated):
     active: datetime | None = _maybe_when()
     ended: datetime | None = _maybe_when()
     endpoint: str | None = None
+    error: str | None = None
     replaces: str | None = None
     replaced_by: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
+class Caused(Answer):
+    """Something with the event that made it so: when that was recorded, its id, and its `partition:seq`."""
+
+    since: datetime = _when()
+    event: str
+    position: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted(Caused):
+    """The deployment that was asked for last."""
+
+    deployment: str
+    version: int
+    digest: str | None = None
+    channel: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found(Caused):
+    """What is there, as far as it was told. `deployment`: None if it is none of ours; `image`: only then."""
+
+    deployment: str | None = None
+    version: int | None = None
+    digest: str | None = None
+    image: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Note(Caused):
+    """Why it failed or was rolled back, or what others did."""
+
+    text: str
+
+
+TargetWord: TypeAlias = Literal["in-sync", "progressing", "failed", "rolled-back", "foreign", "missing"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetState(Caused, Dated):
+    """What is wanted on a target (`platform/cluster/namespace/name`) beside what was found there.
+
+    `model`: None where what is there is `foreign`. `channel`: that the target serves. `note`: only until the next success.
+    """
+
+    workspace: str
+    target: str
+    state: TargetWord
+    model: str | None = None
+    channel: str | None = None
+    wanted: Wanted | None = field(default=None, metadata=_read(Wanted.read))
+    found: Found | None = field(default=None, metadata=_read(Found.read))
+    note: Note | None = field(default=None, metadata=_read(Note.read))
+
+
+@dataclass(frozen=True, kw_only=True)
 class Drift(Dated):
-    """A drift; `state`: `open` or `resolved`. `observed`: in the metric's own unit."""
+    """A drift; `state`: `open` or `resolved`. `observed`, `baseline`, `threshold`: in the metric's own unit."""
 
     workspace: str
     model: str
@@ -214,6 +271,10 @@ class Drift(Dated):
     detected: datetime = _when()
     detected_by: str
     version: int | None = None
+    deployment: str | None = None
+    baseline: float | None = None
+    threshold: float | None = None
+    severity: str | None = None
     resolved: datetime | None = _maybe_when()
     resolved_by: str | None = None
 

@@ -18,12 +18,16 @@ from .answers import (
     Model,
     Point,
     ProposalState,
+    TargetState,
+    TargetWord,
     Version,
 )
 from .payload import Channel, VersionRef, timestamp
 from .transport import Transport
 
 PAGE_ITEMS = 200
+WHOLE: dict[str, str | int | None] = {"limit": None}
+"""Of a list that is short and has no pages."""
 Moment: TypeAlias = datetime | str
 """A point in the past: a `datetime` with a time zone, RFC 3339 text, or positions such as `3:17,5:2`."""
 _A = TypeVar("_A", bound=Answer)
@@ -68,7 +72,7 @@ class Reads:
 
     def channels(self, model: str, *, as_of: Moment | None = None, workspace: str | None = None) -> Iterator[Holding]:
         """The version of each channel of a model that holds one."""
-        return self._many(Holding, path("models", model, "channels"), as_of, workspace)
+        return self._many(Holding, path("models", model, "channels"), as_of, workspace, WHOLE)
 
     def holdings(self, channel: Channel | str, *, as_of: Moment | None = None, workspace: str | None = None) -> Iterator[Holding]:
         """The version of every model of the workspace (`*`: of all workspaces) that the channel holds."""
@@ -80,7 +84,7 @@ class Reads:
 
     def aliases(self, model: str, *, as_of: Moment | None = None, workspace: str | None = None) -> Iterator[Alias]:
         """A model's aliases."""
-        return self._many(Alias, path("models", model, "aliases"), as_of, workspace)
+        return self._many(Alias, path("models", model, "aliases"), as_of, workspace, WHOLE)
 
     def deployment(self, model: str, deployment: str, *, as_of: Moment | None = None, workspace: str | None = None) -> Deployment:
         """One deployment, by its id."""
@@ -89,6 +93,23 @@ class Reads:
     def deployments(self, model: str, *, as_of: Moment | None = None, workspace: str | None = None) -> Iterator[Deployment]:
         """A model's deployments, also those that have ended."""
         return self._many(Deployment, path("models", model, "deployments"), as_of, workspace)
+
+    def targets(
+        self,
+        *,
+        channel: Channel | str | None = None,
+        target: str | None = None,
+        state: TargetWord | None = None,
+        as_of: Moment | None = None,
+        workspace: str | None = None,
+    ) -> Iterator[TargetState]:
+        """What is wanted on each target of the workspace (`*`: of all workspaces) beside what was found there, by target.
+
+        `channel`: only those that serve it. `target`: only these (`platform/cluster/namespace/name`; `*` stands for anything).
+        `state`: only those that are so. A target is listed while something is wanted or found there.
+        """
+        asked = {"channel": channel, "target": target, "state": state}
+        return self._many(TargetState, path("deployments"), as_of, workspace, asked)
 
     def drifts(self, model: str, *, as_of: Moment | None = None, workspace: str | None = None) -> Iterator[Drift]:
         """A model's drifts, also those that are resolved."""
@@ -125,10 +146,10 @@ class Reads:
         where: str,
         as_of: Moment | None,
         workspace: str | None,
-        more: Mapping[str, str] | None = None,
+        more: Mapping[str, str | int | None] | None = None,
     ) -> Iterator[_A]:
-        query: dict[str, str | int | None] = {"workspace": workspace or self.workspace, "as_of": at(as_of)}
-        query.update(more or {}, limit=PAGE_ITEMS)
+        query: dict[str, str | int | None] = {"workspace": workspace or self.workspace, "as_of": at(as_of), "limit": PAGE_ITEMS}
+        query.update(more or {})
         point: Point | None = None
         while True:
             page = self._transport.get(where, query).json()
@@ -136,7 +157,7 @@ class Reads:
                 point = Point.read(page["as_of"])  # what was asked, whatever the next pages are asked with
             for item in page["items"]:
                 yield kind.read({**item, "as_of": point.raw} if point else item)
-            if not page["next"]:
+            if not page.get("next"):
                 return
             query.update(after=page["next"], as_of=page["position"])
 
