@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,8 +14,8 @@ from engine import Engine
 
 @pytest.fixture(autouse=True)
 def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("ANNALS_URL", "ANNALS_WORKSPACE", "ANNALS_SOURCE", "ANNALS_ACTOR"):
-        monkeypatch.delenv(name, raising=False)
+    for name in [name for name in os.environ if name.startswith("ANNALS_") and name != "ANNALS_BIN"]:
+        monkeypatch.delenv(name)
 
 
 @pytest.fixture(scope="session")

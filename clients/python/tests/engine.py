@@ -29,10 +29,11 @@ def environment() -> dict[str, str]:
 
 
 class Engine:
-    """`annals serve` on a folder; may be stopped and started again on its port."""
+    """`annals serve` on a folder, with further flags; may be stopped and started again on its port."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *flags: str) -> None:
         self.folder = folder
+        self.flags = flags
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
@@ -43,7 +44,7 @@ class Engine:
         """Starts it and waits until it is ready."""
         log = self.folder / "server.log"
         with log.open("ab") as sink:
-            command = [program(), "serve", "--data", str(self.folder / "data"), "--listen", f"127.0.0.1:{self.port}"]
+            command = [program(), "serve", "--data", str(self.folder / "data"), "--listen", f"127.0.0.1:{self.port}", *self.flags]
             self.process = subprocess.Popen(command, stdout=sink, stderr=sink, stdin=subprocess.DEVNULL, env=environment())
         deadline = time.monotonic() + READY_DEADLINE_S
         while not self.is_ready():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 import annals
 from annals import Check, Dataset, Evidence, Metric, Observed, Person, Propose, Target, When, Window
 from annals.proposal import Envelope
+from engine import Engine
 from test_schemas import KINDS
 
 TARGET = Target("local", "scorer", cluster="here", namespace="default")
@@ -126,3 +128,42 @@ def test_a_proposal_need_not_wait(client: annals.Client, model: str) -> None:
     assert receipt.outcome in ("pending", "accepted")
     assert client.created(model, id=f"{model}-1").outcome in ("accepted", "duplicate")
     assert client.proposal(f"{model}-1").state == "accepted"
+
+
+PROGRAM = """#!{python}
+import json, sys
+sys.path.insert(0, {sources!r})
+import annals
+event = json.load(sys.stdin)
+with annals.Client(actor="pipeline") as client:
+    client.measured(sys.argv[1], "accuracy", 0.9, id=annals.step_id(event["id"], "measured"))
+"""
+
+
+def test_a_program_that_a_rule_starts_names_its_cause(tmp_path: Path) -> None:
+    (tmp_path / "programs").mkdir()
+    script = tmp_path / "programs" / "measure"
+    script.write_text(PROGRAM.format(python=sys.executable, sources=str(Path(annals.__file__).parents[1])))
+    script.chmod(0o755)
+    engine = Engine(tmp_path, "--commands", str(script.parent))
+    try:
+        engine.start()
+        with annals.Client(engine.url) as client, client.subscribe("measured", start="beginning") as events:
+            client.trigger_changed("measure", "active", when=When("created"), do=annals.Command("measure", ["{model}"]))
+            cause = client.created("m", correlation_id="c-1")
+            measured = next(events)
+        assert (measured.model, measured.actor) == ("m", "unverified:pipeline")
+        wanted = {"causationid": cause.id, "correlationid": "c-1", "annalshops": "1"}
+        assert {name: measured.attributes.get(name) for name in wanted} == wanted
+    finally:
+        engine.stop()
+
+
+def test_a_cause_that_is_given_counts(engine: Engine, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANNALS_EVENT_ID", "e-1")
+    monkeypatch.setenv("ANNALS_CORRELATION_ID", "c-1")
+    with annals.Client(engine.url) as client:
+        client.created(model, causation_id="e-2")
+        (event,) = client.events(model=model)
+    assert (event.attributes["causationid"], event.attributes["correlationid"]) == ("e-2", "c-1")
+    assert "annalshops" not in event.attributes

@@ -13,7 +13,7 @@ import httpx
 from .answers import Event, Receipt
 from .errors import NotFound, Unavailable, problem
 from .payload import Channel, Code, Environment, RunRef, VersionRef
-from .proposal import About, Envelope, cloudevent, encode, subject
+from .proposal import About, Envelope, cause_here, cloudevent, encode, subject
 from .reads import Moment, Reads, at
 from .run import Run
 from .stages import Stages
@@ -35,7 +35,8 @@ class Client(Stages, Reads):
     (`ANNALS_ACTOR`). `timeout_s`: seconds that one request may take; the engine answers a proposal after 5 s at most.
     `http`: a client of your own, for TLS, tokens or proxies; it is then yours to close, and `timeout_s` is its own.
 
-    May be used by several threads; a context manager.
+    In a program that a trigger started, each event names the one that caused it. May be used by several threads; a context
+    manager.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Client(Stages, Reads):
         self.workspace = workspace or os.environ.get("ANNALS_WORKSPACE") or "default"
         self.source = source or os.environ.get("ANNALS_SOURCE") or SOURCE
         self.actor = actor or os.environ.get("ANNALS_ACTOR") or None
+        self._cause = cause_here()
         self._owned = httpx.Client(timeout=timeout_s) if http is None else None
         self._transport = Transport(http or self._owned or httpx.Client(), url or os.environ.get("ANNALS_URL") or URL)
 
@@ -186,5 +188,5 @@ class Client(Stages, Reads):
         about: About | Envelope,
     ) -> Receipt:
         named = subject(about.get("workspace", self.workspace), model, version)
-        event = cloudevent(kind, named, data, about, self.source, self.actor)
+        event = cloudevent(kind, named, data, about, self.source, self.actor, self._cause)
         return self._transport.propose(encode(event), event["id"], self.source, wait=about.get("wait", True))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import json
+import os
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
@@ -19,7 +20,8 @@ class Envelope(TypedDict, total=False):
     `id`: unique per source; made unless given. Sent again with the same content it counts once: see `step_id`.
     `actor`: who asks for it. `time`: when it happened, if not now. `workspace`: unless the client's.
     `expect`: the model's sequence that was seen; refused with `Conflict` if it has moved on.
-    `must_exist`: refused rather than creating the model. `correlation_id`, `causation_id`: ids of other events.
+    `must_exist`: refused rather than creating the model. `correlation_id`, `causation_id`: ids of other events; in a
+    program that a trigger started, those that the engine told it.
     `wait`: False does not wait for the verdict, and returns a receipt whose outcome is `pending`.
     """
 
@@ -60,6 +62,7 @@ class Proposes(abc.ABC):
 
 _PAYLOAD = ("reason", "ticket", "evidence", "labels")
 _SYSTEM = "_system"
+_CAUSE = {"causationid": "ANNALS_EVENT_ID", "correlationid": "ANNALS_CORRELATION_ID", "annalshops": "ANNALS_HOPS"}
 
 
 def step_id(*parts: str | int) -> str:
@@ -72,6 +75,14 @@ def step_id(*parts: str | int) -> str:
     if not texts or not all(texts):
         raise ValueError(f"an id needs parts that are not empty, and got {parts!r}")
     return "/".join(text.replace("%", "%25").replace("/", "%2F") for text in texts)
+
+
+def cause_here() -> dict[str, str]:
+    """What the engine tells a program that a trigger started, as attributes: its cause, what that belongs to, the rules before it.
+
+    Without their number, rules that cause each other would never be stopped.
+    """
+    return {name: os.environ[variable] for name, variable in _CAUSE.items() if os.environ.get(variable)}
 
 
 def subject(workspace: str, model: str | None, version: VersionRef | None) -> str:
@@ -90,8 +101,9 @@ def cloudevent(
     about: About | Envelope,
     source: str,
     actor: str | None,
+    cause: Mapping[str, str],
 ) -> dict[str, Any]:
-    """The proposal in CloudEvents' structured mode."""
+    """The proposal in CloudEvents' structured mode. `cause`: attributes that count unless `about` says otherwise."""
     given: dict[str, Any] = dict(about)
     body = {name: value for name, value in data.items() if value is not None}
     body.update((name, given[name]) for name in _PAYLOAD if given.get(name) is not None)
@@ -102,6 +114,7 @@ def cloudevent(
         "type": kind,
         "subject": named,
         "datacontenttype": "application/json",
+        **cause,
     }
     optional = {
         "actor": given.get("actor", actor),
