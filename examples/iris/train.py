@@ -1,25 +1,24 @@
 """Trains LogisticRegression on scikit-learn's iris, for real, and says what was made from what.
 
-A pipeline of your own would do the same: train, write the artifact, and hand facts to `annals emit`.
+A pipeline of your own would do the same: train, write the artifact, and hand facts to `annals emit`; or let the Python client
+send them, as training.py does.
 """
 
 import csv
-import hashlib
 import json
-import re
-import subprocess
 import sys
 import time
 from datetime import datetime, timezone
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import joblib
 import numpy as np
-import sklearn
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
+
+import annals
+from annals.payload import plain
 
 HERE = Path(__file__).resolve().parent
 SEED = 11
@@ -27,11 +26,6 @@ TEST_ROWS = 60
 # The new season's camera is wrongly calibrated: everything looks a fifth smaller, with some noise.
 SHIFT_FACTOR = 0.8
 SHIFT_NOISE_CM = 0.02
-
-
-def digest(path):
-    """`sha256:` and the hexadecimal SHA-256 of a file's bytes."""
-    return "sha256:" + hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def now():
@@ -72,27 +66,6 @@ def read_data(paths):
     return table[:, :-1], table[:, -1].astype(int)
 
 
-def git(*arguments):
-    """What git says about the checkout that this file lies in."""
-    done = subprocess.run(["git", "-C", str(HERE), *arguments], capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        sys.exit(f"git {' '.join(arguments)} failed; the example needs a git checkout:\n{done.stderr}")
-    return done.stdout.strip()
-
-
-def code():
-    """Which code trains: repository, commit, and whether files differ from it."""
-    remote = subprocess.run(
-        ["git", "-C", str(HERE), "config", "--get", "remote.origin.url"], capture_output=True, text=True, check=False
-    ).stdout.strip()
-    short = re.fullmatch(r"[\w.-]+@([\w.-]+):(.+)", remote)  # git's own short form of an ssh address
-    parts = urlsplit(f"ssh://{short[1]}/{short[2]}" if short else remote)
-    # A checkout of a local folder has no address that means anything to others, and a password in
-    # an address must not get into a journal that is kept for ever.
-    repository = parts._replace(netloc=parts.hostname).geturl() if parts.hostname else "local"
-    return {"repository": repository, "commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
-
-
 def train(run, sources, tests, folder):
     """Trains on `sources`, scores on each of `tests`, writes `model.pkl` into `folder`.
 
@@ -110,31 +83,22 @@ def train(run, sources, tests, folder):
         metrics.append({"name": "accuracy", "value": round(model.score(*read_data([path])), 4), "split": name})
 
     def described(name, path, role):
-        rows = len(read_data([path])[1])
-        return {"name": name, "uri": path.resolve().as_uri(), "digest": digest(path), "rows": rows, "role": role}
+        return annals.Dataset.of(name, path, role=role, rows=len(read_data([path])[1]))
 
-    return {
+    facts = {
         "run": {"system": "examples/iris", "id": run},
-        "code": code(),
+        "code": annals.code_here(HERE) or sys.exit("the example needs a git checkout: the events name the commit that trained a model"),
         "data": [described(n, p, "train") for n, p in sources.items()] + [described(n, p, "test") for n, p in tests.items()],
         "metrics": metrics,
-        "artifact": {
-            "uri": artifact.resolve().as_uri(),
-            "digest": digest(artifact),
-            "size": artifact.stat().st_size,
-            "format": "joblib",
-        },
+        "artifact": annals.Artifact.of(artifact, format="joblib"),
         "params": {**params, "algorithm": "LogisticRegression"},
-        "environment": {
-            "lockfile_digest": digest(HERE / "requirements.txt"),
-            "framework": f"scikit-learn {sklearn.__version__}",
-            "python": ".".join(map(str, sys.version_info[:3])),
-        },
+        "environment": annals.environment_here(HERE / "requirements.txt"),
         "seed": SEED,
         "started": started,
         "ended": now(),
         "labels": {"seconds": f"{time.monotonic() - began:.2f}"},
     }
+    return plain(facts)
 
 
 if __name__ == "__main__":
