@@ -3,6 +3,7 @@
 mod reference;
 
 use std::io::{BufRead, BufReader};
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use annals::journal::Journal;
@@ -15,7 +16,7 @@ use rdkafka::message::Message;
 use reference::Bare;
 
 use crate::client::{Client, Engine, MEASURED};
-use crate::{bench_dir, figure, quantile};
+use crate::{bench_dir, downstream, figure, quantile};
 
 const ROUNDS: usize = 3;
 const PER_ROUND: usize = 500;
@@ -38,14 +39,8 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
-pub fn run() {
-    accept();
-    sustained();
-    replay_and_takeover();
-}
-
 /// One client's accept beside one bare transaction: begin, send, commit, read back.
-fn accept() {
+pub fn accept() {
     let (dir, connection) = (bench_dir("kafka"), connection());
     block_on(topics::create(&connection, Shape { partitions: PARTITIONS, replication: 1, in_sync: 1 })).unwrap();
     let engine = Engine::start_with(&dir, &["--kafka", &bootstrap(), "--kafka-prefix", connection.prefix()]);
@@ -77,7 +72,7 @@ fn accept() {
 }
 
 /// Proposals that are waiting, until all have a verdict; beside consume, produce, read back without us.
-fn sustained() {
+pub fn sustained() {
     let (dir, connection) = (bench_dir("kafka"), connection());
     block_on(topics::create(&connection, Shape { partitions: PARTITIONS, replication: 1, in_sync: 1 })).unwrap();
     let proposals: Vec<_> = (0..PROPOSALS as u64)
@@ -118,7 +113,7 @@ fn sustained() {
 }
 
 /// A partition of 1,000,000 events: folded, beside a consumer that only counts; and taken over.
-fn replay_and_takeover() {
+pub fn replay_and_takeover() {
     let connection = connection();
     let events = reference::journal_of(&bootstrap(), &connection, MODELS);
     let (mut ours, mut bare) = (Vec::new(), Vec::new());
@@ -178,6 +173,35 @@ fn takeover(connection: &Connection) {
     let what = "takeover of a partition of 1,000,000 events: from the group's decision to the next accept";
     figure(what, &format!("{took:.2} s"), "2 s", took / 2.0, "<= 1", took <= 2.0);
     second.stop();
+    std::fs::remove_dir_all(dir).unwrap();
+}
+
+/// How long a promotion takes to reach an SSE client, a webhook receiver and a Kafka consumer, beside a bare message.
+pub fn downstream() {
+    let (dir, connection) = (bench_dir("kafka-downstream"), connection());
+    block_on(topics::create(&connection, Shape { partitions: PARTITIONS, replication: 1, in_sync: 1 })).unwrap();
+    let flags = ["--kafka", &bootstrap(), "--kafka-prefix", connection.prefix(), "--webhook-allow", "127.0.0.0/8"];
+    let engine = Engine::start_quietly(&dir, &flags);
+    engine.wait_for_views();
+    let bare = reference::produced_and_consumed(&bootstrap(), PER_ROUND);
+    let promotions = reference::tail(&bootstrap(), &connection.topic(Topic::Promotions), PARTITIONS);
+    let (sender, consumer) = channel();
+    std::thread::spawn(move || {
+        loop {
+            let Some(Ok(message)) = promotions.poll(Duration::from_millis(100)) else { continue };
+            if message.payload().is_some() && sender.send(Instant::now()).is_err() {
+                return;
+            }
+        }
+    });
+    let listeners = [
+        ("SSE client", downstream::sse(&engine.address)),
+        ("webhook receiver", downstream::webhook(&engine)),
+        ("Kafka consumer", consumer),
+    ];
+    downstream::measure(&engine, &listeners, Some(("bare produce and consume", &bare)));
+    engine.stop();
+    block_on(topics::delete(&connection)).unwrap();
     std::fs::remove_dir_all(dir).unwrap();
 }
 

@@ -3,9 +3,11 @@
 
 mod accept;
 mod client;
+mod downstream;
 mod fold;
 mod journal;
 mod kafka;
+mod kubernetes;
 mod scale;
 mod sqlite;
 mod subscribers;
@@ -39,23 +41,29 @@ pub fn quantile(sorted: &[Duration], q: f64) -> f64 {
 
 fn main() {
     let asked: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
-    let wanted = |name: &str| asked.is_empty() || asked.iter().any(|a| a == name);
-    if asked.iter().any(|a| a == "kafka") {
-        return kafka::run();
+    let named = |name: &str| asked.iter().any(|a| a == name);
+    // The first ones need no server.
+    for (name, run) in [
+        ("accept", accept::run as fn()),
+        ("fold", fold::run),
+        ("scale", scale::run),
+        ("subscribers", subscribers::run),
+        ("webhooks", webhooks::run),
+        ("downstream", downstream::run),
+    ] {
+        if asked.is_empty() || named(name) {
+            run();
+        }
     }
-    if asked.iter().any(|a| a == "webhooks") {
-        return webhooks::run();
-    }
-    if wanted("accept") {
-        accept::run();
-    }
-    if wanted("fold") {
-        fold::run();
-    }
-    if wanted("scale") {
-        scale::run();
-    }
-    if wanted("subscribers") {
-        subscribers::run();
+    for (name, run) in [
+        ("kubernetes", kubernetes::run as fn()),
+        ("kafka-accept", kafka::accept),
+        ("kafka-sustained", kafka::sustained),
+        ("kafka-replay", kafka::replay_and_takeover),
+        ("kafka-downstream", kafka::downstream),
+    ] {
+        if named(name) {
+            run();
+        }
     }
 }

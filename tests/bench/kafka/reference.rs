@@ -124,6 +124,24 @@ impl Bare {
     }
 }
 
+/// One message at a time, from its sending until a consumer has it; sorted.
+pub fn produced_and_consumed(bootstrap: &str, times: usize) -> Vec<Duration> {
+    let topic = format!("bare-{}", uuid::Uuid::now_v7());
+    make(bootstrap, &topic, 1);
+    let producer: ThreadedProducer<DefaultProducerContext> = config(bootstrap).set("enable.idempotence", "true").create().unwrap();
+    let reader = tail(bootstrap, &topic, 1);
+    let mut took: Vec<Duration> = (0..times)
+        .map(|_| {
+            let begun = Instant::now();
+            producer.send(BaseRecord::to(&topic).partition(0).key("k").payload("a promotion")).map_err(|(e, _)| e).unwrap();
+            super::count(&reader, 1);
+            begun.elapsed()
+        })
+        .collect();
+    took.sort_unstable();
+    took
+}
+
 fn push(producer: &BaseProducer, record: BaseRecord<'_, [u8], [u8]>) {
     let mut record = record;
     while let Err((error, back)) = producer.send(record) {
