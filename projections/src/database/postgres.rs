@@ -35,6 +35,9 @@ const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// ended only when it sees its connection closed.
 const CLAIM_TRIES: usize = 10;
 const CLAIM_PAUSE: Duration = Duration::from_millis(100);
+/// The new tables' indexes are sorted in memory, by all the processors that are there.
+const BUILDING: &str = "SELECT set_config('maintenance_work_mem', '256MB', false), \
+    set_config('max_parallel_maintenance_workers', '4', false)";
 /// How long the database keeps a writer that says nothing, and with it the writer's lock: one that
 /// was stopped or cut off. [`Database::lead`] says something.
 const SILENCE_MAX: &str = "20s";
@@ -180,6 +183,7 @@ impl Database for Postgres {
             let mut held = slot(&self.building, view)?.connection.lock().await;
             *held = None;
             let mut connection = self.dial().await?;
+            sqlx::query(BUILDING).execute(&mut connection).await?;
             for _ in 0..CLAIM_TRIES {
                 if try_lock(&mut connection, &format!("rebuild {view}")).await? {
                     *held = Some(connection);
