@@ -258,7 +258,12 @@ fn a_place_that_the_journal_does_not_have_is_said_with_what_to_do() {
     put(&engine, "mail", &cursor_of(&engine), &[]).ok(201);
     assert_eq!(engine.stop(), Some(0));
     // the newer store beside the older journal: not as `annals backup` makes it
-    std::fs::copy(data_of(&dir).join("ops.db"), copy.join("ops.db")).unwrap();
+    for file in ["ops.db", "ops.db-wal"] {
+        let _ = std::fs::remove_file(copy.join(file));
+        if data_of(&dir).join(file).exists() {
+            std::fs::copy(data_of(&dir).join(file), copy.join(file)).unwrap();
+        }
+    }
     let engine = Engine::start(&copy);
     let mut subscriber = Subscriber::start(&engine, &["--name", "mail"]);
     assert_eq!(subscriber.ended(), 1);
