@@ -118,6 +118,12 @@ impl Ops {
         self.inner.database.shared()
     }
 
+    /// Which leading this engine is in; another number means that another one led in between, 0 that it does not lead.
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        self.inner.epoch.load(Ordering::Relaxed)
+    }
+
     /// When this store was made. What was recorded before may have been acted on already, if an
     /// earlier store was lost.
     #[must_use]

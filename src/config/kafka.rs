@@ -19,7 +19,7 @@ pub struct Kafka {
     #[arg(long = "kafka-properties", env = "ANNALS_KAFKA_PROPERTIES", value_name = "FILE", requires = "kafka")]
     pub properties: Option<PathBuf>,
     /// Confluent-compatible schema registry, such as http://127.0.0.1:8081
-    #[arg(long, env = "ANNALS_SCHEMA_REGISTRY_URL", value_name = "URL", requires = "kafka")]
+    #[arg(long, env = "ANNALS_SCHEMA_REGISTRY_URL", hide_env_values = true, value_name = "URL", requires = "kafka")]
     pub schema_registry: Option<String>,
     /// Switch of the fault tests: take every partition without asking the group, so that arbiters fence one another
     #[arg(long, env = "ANNALS_OWN_EVERY_PARTITION", hide = true, requires = "kafka", value_parser = FalseyValueParser::new())]

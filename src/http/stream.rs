@@ -191,11 +191,12 @@ impl Live {
         let stopping = |_| Problem::unavailable("stopping", "the engine is stopping", "connect to another, or later");
         let _turn = self.reads.acquire().await.map_err(stopping)?;
         let Some(mut follower) = self.follower.take() else { return Err(Problem::internal("the stream has lost its place")) };
-        let (filter, form) = (self.filter.clone(), self.form);
+        let (filter, form, crowd) = (self.filter.clone(), self.form, Arc::clone(&self.reads));
         let (follower, read) = super::blocking(move || {
             let read = read_block(&mut follower, &filter, form);
-            if read.as_ref().is_ok_and(|block| block.drained) {
-                follower.rewind(); // what it remembers of each partition is not needed by the feed
+            // what it has read ahead of each partition is not needed by the feed, and a crowd's would fill the memory
+            if crowd.available_permits() == 0 || read.as_ref().is_ok_and(|block| block.drained) {
+                follower.rewind();
             }
             (follower, read)
         })

@@ -3,7 +3,7 @@
 pub mod deliveries;
 
 use annals_projections::Page;
-use annals_projections::ops::{Counts, Ops, RuleRow, TaskFilter, TaskState};
+use annals_projections::ops::{Counts, Ops, Replay, RuleRow, TaskFilter, TaskState};
 use annals_projections::page::LIMIT_MAX;
 use axum::body::Bytes;
 use axum::extract::State;
@@ -169,7 +169,17 @@ pub async fn put(State(app): State<App>, Path(name): Path<String>, Query(within)
     let secret = keys::ensure(&ops, &owner, &wanted.signing, wall_clock()).await.map_err(no_key)?;
     let Value::Object(mut data) = spec else { return Err(Problem::internal("a rule is no object")) };
     data.insert("state".into(), state.as_str().into());
-    let changed = propose(&app, &ops, &hook(workspace, &name), data, Why { actor: wanted.actor, reason: wanted.reason }).await?;
+    let why = Why { actor: wanted.actor, reason: wanted.reason };
+    let changed = match propose(&app, &ops, &hook(workspace, &name), data, why).await {
+        Ok(changed) => changed,
+        Err(refused) => {
+            // a secret that nobody was told is of no use: the next try makes another
+            if secret.is_some() {
+                ops.forget_secrets(&owner).await.map_err(problem)?;
+            }
+            return Err(refused);
+        }
+    };
     answer(&ops, workspace, &name, secret, Some(changed)).await
 }
 
@@ -188,9 +198,12 @@ pub async fn remove(
 ) -> Result<Response, Problem> {
     let ops = ops(&app).await?;
     let why = parse_or_none::<Why>(&body)?;
-    set_state(&app, &ops, &hook(within.workspace(), &name), RuleState::Removed, why).await?;
-    ops.forget_secrets(&keys::owner(within.workspace(), &name)).await.map_err(problem)?;
-    Ok(StatusCode::NO_CONTENT.into_response())
+    let removed = set_state(&app, &ops, &hook(within.workspace(), &name), RuleState::Removed, why).await;
+    // also if it is removed already: an earlier request may have ended before it came so far
+    if removed.as_ref().map_or_else(|refused| refused.status == StatusCode::NOT_FOUND.as_u16(), |_| true) {
+        ops.forget_secrets(&keys::owner(within.workspace(), &name)).await.map_err(problem)?;
+    }
+    removed.map(|_| StatusCode::NO_CONTENT.into_response())
 }
 
 /// Holds deliveries back; events are kept for them.
@@ -247,6 +260,8 @@ pub async fn rotate(
     let row = existing(&ops, &hook(within.workspace(), &name)).await?;
     let kind = spec_of(&row).get("signing").and_then(Value::as_str).unwrap_or(sign::ED25519).to_owned();
     let secret = keys::rotate(&ops, &keys::owner(within.workspace(), &name), &kind, wall_clock(), overlap_s).await.map_err(no_key)?;
+    // what failed for want of a key, or with the old one, need not wait
+    ops.replay(&row.rule(), Replay::Waiting, wall_clock()).await.map_err(problem)?;
     answer(&ops, within.workspace(), &name, secret, None).await
 }
 

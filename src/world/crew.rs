@@ -14,7 +14,7 @@ use tokio::task::{Id, JoinSet};
 use super::event::NoEvent;
 use super::life::{Trouble, World};
 use super::rule::State;
-use super::settle::{postponed, settled};
+use super::settle::{parked, postponed, settled};
 use super::{Actor, Done, Job, Retry, brake};
 use crate::journal::wall_clock;
 
@@ -26,12 +26,11 @@ const IDLE: Duration = Duration::from_secs(1);
 const AGAIN_MIN: Duration = Duration::from_millis(50);
 /// How long a task waits for a subscription that is paused.
 const PAUSED: Duration = Duration::from_secs(10);
-/// How often it is tried to write down what became of a task.
-const SETTLE_TRIES: u32 = 5;
-/// Pause between two of them.
-const SETTLE_PAUSE: Duration = Duration::from_millis(500);
+/// Pause between two tries to write down what became of a task: at first, and at most.
+const SETTLE_PAUSE: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(5)];
 
-/// Works until something is wrong. Dropping it drops all jobs: they are begun again.
+/// Works until something is wrong. Dropping it drops all jobs: they are begun again. A store that is away for a while is
+/// waited for, with what the jobs came to in memory: to begin anew would do everything again.
 ///
 /// # Errors
 /// [`Trouble`].
@@ -42,13 +41,15 @@ pub async fn run(world: &Arc<World>) -> Result<(), Trouble> {
         let now = wall_clock();
         if lanes.len() < JOBS_MAX {
             let busy: Vec<_> = lanes.values().cloned().collect();
-            for task in world.ops.due(now, JOBS_MAX - lanes.len(), &busy).await? {
+            let due = world.ops.due(now, JOBS_MAX - lanes.len(), &busy).await;
+            for task in world.asked(due)?.unwrap_or_default() {
                 let lane = (task.rule.clone(), task.lane.clone());
                 let handle = jobs.spawn(work(Arc::clone(world), task));
                 lanes.insert(handle.id(), lane);
             }
         }
-        let wait = world.ops.next_due(now).await?.map_or(IDLE, |next| until(now, next).min(IDLE));
+        let next = world.asked(world.ops.next_due(now).await)?.flatten();
+        let wait = next.map_or(IDLE, |next| until(now, next).min(IDLE));
         tokio::select! {
             Some(ended) = jobs.join_next_with_id(), if !jobs.is_empty() => {
                 let mut ended = Some(ended);
@@ -142,7 +143,8 @@ async fn ready(world: &Arc<World>, task: &Task) -> Ready {
             Some(note) => never(note),
             None => Ready::Do(Box::new(Job { task: task.clone(), rule, endpoint, event }), actor),
         },
-        Err(e @ (NoEvent::Read(_) | NoEvent::Lost)) => Ready::Not(Done::Failed { note: e.to_string(), retry: Retry::Schedule }),
+        // the journal is away: that is no failure of whoever is to be told
+        Err(e @ (NoEvent::Read(_) | NoEvent::Lost)) => Ready::Wait(e.to_string()),
         Err(e @ (NoEvent::Missing { .. } | NoEvent::Corrupt(_))) => never(e.to_string()),
     }
 }
@@ -159,7 +161,7 @@ fn finish(world: &World, task: &Task, done: Done) -> (Settled, &'static str) {
         Some(rule) => settled(task, rule, done, now, dice()),
         // without a rule there is no schedule
         None => match done {
-            Done::Failed { note, .. } => Settled { state: TaskState::Parked, ..postponed(task, note, Duration::ZERO, now) },
+            Done::Failed { note, .. } => parked(task, note, now),
             _ => postponed(task, "its rule is not known yet".into(), PAUSED, now),
         },
     };
@@ -184,19 +186,21 @@ async fn pause(world: &World, job: &Job, note: &str) {
     }
 }
 
-/// Writes down what became of a task. What cannot be written is done again: rather twice than not at all.
+/// Writes down what became of a task, however long the store takes: its lane is kept busy meanwhile. If this instance ends
+/// before, or leads no more, it is done again: rather twice than not at all.
 async fn write_down(world: &World, id: u64, settled: Settled) -> Result<(), Error> {
-    for left in (0..SETTLE_TRIES).rev() {
+    let [mut pause, longest] = SETTLE_PAUSE;
+    loop {
         match world.ops.settle(id, settled.clone()).await {
             Ok(_) | Err(Error::TaskChanged(_)) => return Ok(()),
-            Err(e @ Error::OpsUnavailable(_)) if left > 0 => {
+            Err(e @ Error::OpsUnavailable(_)) => {
                 tracing::debug!("what became of a task is written down later: {e}");
-                tokio::time::sleep(SETTLE_PAUSE).await;
+                tokio::time::sleep(pause).await;
+                pause = longest.min(pause * 2);
             }
             Err(e) => return Err(e),
         }
     }
-    Ok(())
 }
 
 /// A number from 0 to 1, for jitter only.

@@ -13,8 +13,9 @@ use super::Event;
 use super::book::Book;
 use super::brake::{self, Brakes};
 use super::crew::OUTCOMES;
+use super::kubernetes;
 use super::life::{Trouble, World};
-use super::rule::{Rule, State};
+use super::rule::{Do, Rule, State};
 use crate::journal::follow::{Follower, Mark, Until};
 
 /// Most events of one round.
@@ -171,7 +172,10 @@ impl Dispatcher {
         }
         Ok(NewTask {
             rule: id,
-            lane: event.key.clone(),
+            lane: match (&rule.act, &event.channel) {
+                (Do::Kubernetes(to), Some(channel)) => kubernetes::lane(to, &event.model, channel),
+                _ => event.key.clone(),
+            },
             event: Place { partition: event.partition, offset: event.offset, seq: event.seq },
             event_id: event.id.clone(),
             event_source: event.source.clone(),

@@ -19,9 +19,11 @@ pub mod watch;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use annals_events::kind::Kind;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use self::cluster::{Applying, Cluster, Target, Trouble};
 use self::mark::{Mark, NotOver};
@@ -34,6 +36,8 @@ use super::{Acting, Actor, Done, Job, Retry};
 
 /// How often an object is read and applied again because it changed in between.
 const MOVED_MAX: usize = 10;
+/// How soon it is tried again when a cluster or the registry is away.
+const AWAY: Duration = Duration::from_secs(5);
 /// Longest name of an object that is made up here: a DNS label's.
 const NAME_MAX: usize = 63;
 
@@ -57,8 +61,8 @@ pub enum NotApplied {
         "{0} is there and was not made by this Annals: take it over with `annals adopt {0}`, remove it, or give the rule another `name`"
     )]
     Foreign(String),
-    /// It is another model's.
-    #[error("the object serves {0}: give the rule a `name` of its own for each model, such as {{model}}-{{channel}}")]
+    /// It is another model's, or another channel's.
+    #[error("the object serves {0}: give the rule a `name` of its own for each model and channel, such as {{model}}-{{channel}}")]
     Others(String),
     /// It is there by a newer event.
     #[error("version {0} is there by a newer event")]
@@ -189,10 +193,16 @@ pub fn lane(rule: &rule::Kubernetes, model: &str, channel: &str) -> String {
     target(rule, model, channel).path()
 }
 
-/// A DNS label that looks like the text. Two texts may look alike: then the object's own model tells them apart.
+/// A DNS label that looks like the text; of one that is too long the end is a digest. Two texts may look alike: then the
+/// object's own model tells them apart.
 fn label(text: &str) -> String {
     let dashed: String = text.to_lowercase().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
-    dashed.trim_matches('-').chars().take(NAME_MAX).collect::<String>().trim_end_matches('-').to_owned()
+    let dashed = dashed.trim_matches('-');
+    if dashed.len() <= NAME_MAX {
+        return dashed.to_owned();
+    }
+    let digest: String = Sha256::digest(text).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    format!("{}-{digest}", dashed[..NAME_MAX - 9].trim_end_matches('-'))
 }
 
 /// What a rule makes of a version.
@@ -218,14 +228,22 @@ pub fn manifest(
     template::manifest(rule, &values)
 }
 
-/// The ids of a rule's deployments begin so.
-fn prefix(rule: &Rule) -> String {
-    format!("{}-", rule.name)
+/// The first id that a rule's deployment has which an event leads to, by the event's count in its model. Another one, after a
+/// failure, has `.` and a number behind it.
+fn first_id(rule: &Rule, modelseq: u64) -> String {
+    format!("{}-{modelseq}", rule.name)
 }
 
-/// It could not be asked or decided now.
-fn later(note: impl Into<String>) -> Done {
-    Done::Failed { note: note.into(), retry: Retry::Schedule }
+/// Whether a deployment is this rule's: a rule's name may begin with another one's.
+fn is_of(rule: &Rule, deployment: &str) -> bool {
+    let behind = deployment.strip_prefix(&rule.name).and_then(|rest| rest.strip_prefix('-'));
+    let is_count = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    behind.is_some_and(|rest| is_count(rest.split_once('.').filter(|(_, n)| is_count(n)).map_or(rest, |(first, _)| first)))
+}
+
+/// It could not be asked or decided now, and it may pass by itself: an outage of ours or of the cluster's uses up no tries.
+fn wait(job: &Job, note: impl Into<String>) -> Done {
+    Done::Again { after: AWAY, progress: job.task.progress.clone().unwrap_or_default(), note: Some(note.into()) }
 }
 
 /// A person must look.
@@ -233,10 +251,14 @@ fn never(note: impl Into<String>) -> Done {
     Done::Failed { note: note.into(), retry: Retry::Never }
 }
 
-/// What trouble with a cluster means for a task: what may pass by itself is tried again.
-fn done(trouble: &Trouble) -> Done {
+/// What trouble with a cluster means for a task: what may pass by itself is tried again, and what somebody must see to only so
+/// many times.
+fn done(job: &Job, trouble: &Trouble) -> Done {
     match trouble {
-        Trouble::Away(_) | Trouble::Moved | Trouble::Denied(_) | Trouble::NotServed(_) | Trouble::Unknown(_) => later(trouble.to_string()),
+        Trouble::Away(_) | Trouble::Moved | Trouble::Stranger(_) => wait(job, trouble.to_string()),
+        Trouble::Denied(_) | Trouble::NotServed(_) | Trouble::Unknown(_) => {
+            Done::Failed { note: trouble.to_string(), retry: Retry::Schedule }
+        }
         Trouble::Owned(_) | Trouble::Invalid(_) => never(trouble.to_string()),
     }
 }
@@ -258,12 +280,27 @@ mod tests {
     }
 
     #[test]
+    fn a_deployment_is_of_the_rule_whose_name_it_has_and_of_no_other() {
+        let rule = |name: &str| {
+            let named =
+                rule::read::Named { family: rule::Family::Trigger, workspace: "default", name, revision: 1, state: rule::State::Active };
+            Rule::read(&named, &json!({"when": {"type": ["promoted"]}, "do": {"kubernetes": {"cluster": "c", "image": "i"}}})).unwrap()
+        };
+        let (serve, other) = (rule("serve"), rule("serve-7"));
+        assert!(is_of(&serve, &first_id(&serve, 7)) && is_of(&serve, "serve-7.2") && is_of(&other, &first_id(&other, 12)));
+        assert!(!is_of(&serve, "serve-7-12") && !is_of(&serve, "serve-eu-7") && !is_of(&serve, "serve-") && !is_of(&serve, "serve-7."));
+    }
+
+    #[test]
     fn a_target_has_a_name_that_kubernetes_takes() {
         let name = |rule_name, model| target(&rule(rule_name), model, "production").name;
         assert_eq!(name(None, "iris"), "iris-production");
         assert_eq!(name(None, "Fraud_v2.x"), "fraud-v2-x-production");
         assert_eq!(name(Some("serve-{model}"), "Iris"), "serve-iris");
-        assert_eq!(name(None, &"m".repeat(100)).len(), NAME_MAX);
+        let long = "m".repeat(100);
+        assert_eq!(name(None, &long).len(), NAME_MAX);
+        let staging = target(&rule(None), &long, "staging").name;
+        assert_ne!(name(None, &long), staging, "what is cut off still counts");
         assert_eq!(lane(&rule(None), "iris", "dev"), "kubernetes/c/default/iris-dev");
     }
 }

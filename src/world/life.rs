@@ -1,7 +1,7 @@
 //! The life of an instance that may act: it leads or waits, dispatches, acts, and stops when it must.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use annals_projections::{Error, Ops};
 use tokio::sync::{Notify, watch};
@@ -21,6 +21,8 @@ const LEAD_EVERY: Duration = Duration::from_secs(2);
 /// Pause after a trouble; doubles with each in a row.
 const PAUSE_MIN: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// How long a shared store may be away before another instance may lead.
+const SILENCE_MAX: Duration = Duration::from_secs(20);
 
 /// Who can do what here; a thing that nobody can do is `None`.
 #[derive(Clone, Default)]
@@ -178,10 +180,10 @@ impl World {
             *self.stand() = Standing::default();
             return Ok(LEAD_EVERY);
         }
-        let mut dispatcher = Dispatcher::begin(Arc::clone(self)).await?;
+        let dispatcher = Dispatcher::begin(Arc::clone(self)).await?;
         tracing::info!("this instance acts: it dispatches events to rules");
         let ended = tokio::select! {
-            ended = dispatcher.run() => ended,
+            ended = self.dispatch(dispatcher) => ended,
             ended = crew::run(self) => ended,
             ended = self.stay() => ended,
         };
@@ -197,13 +199,54 @@ impl World {
         }
     }
 
-    /// Says again and again that it leads; ends when it does not.
+    /// Dispatches, and begins again where it was when something was wrong: the jobs beside it go on.
+    async fn dispatch(self: &Arc<Self>, mut dispatcher: Dispatcher) -> Result<(), Trouble> {
+        let mut pause = PAUSE_MIN;
+        loop {
+            let began = Instant::now();
+            let mut ended = dispatcher.run().await;
+            if began.elapsed() > PAUSE_MAX {
+                pause = PAUSE_MIN;
+            }
+            dispatcher = loop {
+                match ended {
+                    Ok(()) | Err(Trouble::Ops(Error::Fenced)) => return ended,
+                    Err(trouble) => self.worry(&trouble.to_string()),
+                }
+                tokio::time::sleep(pause).await;
+                pause = PAUSE_MAX.min(pause * 2);
+                match Dispatcher::begin(Arc::clone(self)).await {
+                    Ok(begun) => break begun,
+                    Err(trouble) => ended = Err(trouble),
+                }
+            };
+        }
+    }
+
+    /// Says again and again that it leads; ends when it does not, or did not in between. A store that is ours alone is waited
+    /// for; of one that others use too, another instance may lead by then.
     async fn stay(&self) -> Result<(), Trouble> {
+        let (epoch, mut heard) = (self.ops.epoch(), Instant::now());
         loop {
             tokio::time::sleep(LEAD_EVERY).await;
-            if !self.ops.lead().await? {
-                return Ok(());
+            match self.ops.lead().await {
+                Ok(true) if self.ops.epoch() == epoch => heard = Instant::now(),
+                Ok(_) => return Ok(()),
+                Err(Error::OpsUnavailable(_)) if !self.ops.shared() || heard.elapsed() < SILENCE_MAX => {}
+                Err(e) => return Err(e.into()),
             }
+        }
+    }
+
+    /// What the store answered; none if it is away for now, which is told.
+    pub(super) fn asked<T>(&self, answer: Result<T, Error>) -> Result<Option<T>, Trouble> {
+        match answer {
+            Ok(answer) => Ok(Some(answer)),
+            Err(e @ Error::OpsUnavailable(_)) => {
+                self.worry(&e.to_string());
+                Ok(None)
+            }
+            Err(e) => Err(e.into()),
         }
     }
 

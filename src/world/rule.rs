@@ -17,8 +17,6 @@ use serde_json::{Map, Value};
 pub const TIMEOUT: Duration = Duration::from_secs(300);
 /// Longest time that a rule may give a program.
 pub const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 3600);
-/// What an object on a cluster is called unless its rule says otherwise.
-pub const KUBERNETES_NAME: &str = "{model}-{channel}";
 /// Longest cool-down.
 pub const COOLDOWN_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 

@@ -180,7 +180,8 @@ fn takeover(connection: &Connection) {
 pub fn downstream() {
     let (dir, connection) = (bench_dir("kafka-downstream"), connection());
     block_on(topics::create(&connection, Shape { partitions: PARTITIONS, replication: 1, in_sync: 1 })).unwrap();
-    let flags = ["--kafka", &bootstrap(), "--kafka-prefix", connection.prefix(), "--webhook-allow", "127.0.0.0/8"];
+    let kafka = ["--kafka", &bootstrap(), "--kafka-prefix", connection.prefix()];
+    let flags = [&kafka[..], &["--roles", "door,arbiter,projector,publisher,actor", "--webhook-allow", "127.0.0.0/8"]].concat();
     let engine = Engine::start_quietly(&dir, &flags);
     engine.wait_for_views();
     let bare = reference::produced_and_consumed(&bootstrap(), PER_ROUND);

@@ -105,10 +105,15 @@ pub fn stage() -> (TempDir, Kube, Engine) {
 /// A rule: what is promoted to production goes to the test's namespace; `act` says the rest.
 #[track_caller]
 pub fn rule(engine: &Engine, kube: &Kube, act: &Value) {
+    rule_named("serve", engine, kube, act);
+}
+
+#[track_caller]
+pub fn rule_named(name: &str, engine: &Engine, kube: &Kube, act: &Value) {
     let mut kubernetes = json!({"cluster": "test", "namespace": kube.namespace, "deadline_s": 4});
     kubernetes.as_object_mut().unwrap().extend(act.as_object().unwrap().clone());
     let body = json!({"when": {"type": ["promoted", "demoted"], "channel": "production"}, "do": {"kubernetes": kubernetes}});
-    let path = format!("{}/v1/triggers/serve", engine.url);
+    let path = format!("{}/v1/triggers/{name}", engine.url);
     let answer = ureq::put(path).header("content-type", "application/json").send(body.to_string().as_bytes());
     assert!(answer.is_ok(), "{answer:?}");
 }

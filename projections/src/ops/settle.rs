@@ -227,17 +227,16 @@ impl Ops {
 }
 
 async fn trim_rule(connection: &mut dyn crate::database::Connection, rule: &str, now: Timestamp) -> Result<(), Failure> {
-    for state in [TaskState::Done, TaskState::Skipped, TaskState::Parked] {
+    // what is parked waits for a person, however much it is
+    for state in [TaskState::Done, TaskState::Skipped] {
         let (rule, state): (Cell, Cell) = (rule.into(), state.as_str().into());
         let many = format!(
             "DELETE FROM tasks WHERE rule = ? AND state = ? AND id <= \
              (SELECT id FROM tasks WHERE rule = ? AND state = ? ORDER BY id DESC LIMIT 1 OFFSET {KEPT_MAX})"
         );
         connection.run(Statement::new(many, [rule.clone(), state.clone(), rule.clone(), state.clone()])).await?;
-        if state != Cell::from(TaskState::Parked.as_str()) {
-            let old = "DELETE FROM tasks WHERE rule = ? AND state = ? AND updated < ?";
-            connection.run(Statement::new(old, [rule, state, Cell::Int(now.0 - KEPT_MS)])).await?;
-        }
+        let old = "DELETE FROM tasks WHERE rule = ? AND state = ? AND updated < ?";
+        connection.run(Statement::new(old, [rule, state, Cell::Int(now.0 - KEPT_MS)])).await?;
     }
     Ok(())
 }

@@ -17,7 +17,7 @@ const TAIL_BYTES: usize = 4 * 1024;
 /// Longest last line, in characters.
 const LINE_MAX: usize = 300;
 /// What the engine may have been told and programs must not know.
-const SECRETS: [&str; 2] = ["ANNALS_DATABASE_URL", "ANNALS_KAFKA_PROPERTIES"];
+const SECRETS: [&str; 3] = ["ANNALS_DATABASE_URL", "ANNALS_KAFKA_PROPERTIES", "ANNALS_SCHEMA_REGISTRY_URL"];
 
 /// A running program; dropping it kills it and all that it started.
 pub struct Process {

@@ -27,6 +27,9 @@ pub enum Trouble {
     /// It does not answer, or how to reach it cannot be read: it may by itself be well again.
     #[error("the cluster does not answer: {0}")]
     Away(String),
+    /// It does not know who asks: credentials that ended, perhaps. They are read again.
+    #[error("the cluster does not know who asks: {0}; renew the credentials in its kubeconfig, which is read again")]
+    Stranger(String),
     /// It refuses us.
     #[error("the cluster denies it: {0}; give the account that right (examples/operations/kubernetes/deployer.yaml)")]
     Denied(String),
@@ -105,12 +108,6 @@ impl Cluster {
         Self { configured, client: Mutex::default() }
     }
 
-    /// Its name.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.configured.name
-    }
-
     /// Someone who speaks to it.
     ///
     /// # Errors
@@ -137,6 +134,22 @@ impl Cluster {
         Ok(client)
     }
 
+    /// Begins anew with what the configuration says by then.
+    pub async fn forget(&self) {
+        *self.client.lock().await = None;
+    }
+
+    async fn within<T>(&self, request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, Trouble> {
+        let answer = match tokio::time::timeout(REQUEST_MAX, request).await {
+            Ok(answer) => answer.map_err(|e| trouble(&e)),
+            Err(_) => Err(Trouble::Away(format!("no answer within {} s", REQUEST_MAX.as_secs()))),
+        };
+        if let Err(Trouble::Stranger(_)) = &answer {
+            self.forget().await;
+        }
+        answer
+    }
+
     async fn api(&self, namespace: &str, resource: &ApiResource) -> Result<Api<DynamicObject>, Trouble> {
         Ok(Api::namespaced_with(self.client().await?, namespace, resource))
     }
@@ -147,7 +160,7 @@ impl Cluster {
     /// [`Trouble`].
     pub async fn version(&self) -> Result<String, Trouble> {
         let client = self.client().await?;
-        Ok(within(client.apiserver_version()).await?.git_version)
+        Ok(self.within(client.apiserver_version()).await?.git_version)
     }
 
     /// The object, if there is one.
@@ -156,7 +169,7 @@ impl Cluster {
     /// [`Trouble`].
     pub async fn get(&self, target: &Target, resource: &ApiResource) -> Result<Option<Value>, Trouble> {
         let api = self.api(&target.namespace, resource).await?;
-        within(api.get_opt(&target.name)).await?.map(|object| as_json(&object)).transpose()
+        self.within(api.get_opt(&target.name)).await?.map(|object| as_json(&object)).transpose()
     }
 
     /// Applies the manifest, server-side, and answers what the object is then. `over` is the object as
@@ -172,17 +185,17 @@ impl Cluster {
             super::template::member(&mut object, "metadata").insert("resourceVersion".into(), version.clone());
         }
         let params = PatchParams { dry_run: how.dry_run, force: how.force, ..PatchParams::apply(MANAGER) };
-        as_json(&within(api.patch(&target.name, &params, &Patch::Apply(&object))).await?)
+        as_json(&self.within(api.patch(&target.name, &params, &Patch::Apply(&object))).await?)
     }
 
-    /// Writes members of the object over, by a merge patch; `over` locks as in [`Cluster::apply`].
+    /// Writes members of the object over, by a merge patch.
     ///
     /// # Errors
     /// [`Trouble`].
     pub async fn merge(&self, target: &Target, resource: &ApiResource, patch: Map<String, Value>) -> Result<Value, Trouble> {
         let api = self.api(&target.namespace, resource).await?;
         let params = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
-        as_json(&within(api.patch(&target.name, &params, &Patch::Merge(&patch))).await?)
+        as_json(&self.within(api.patch(&target.name, &params, &Patch::Merge(&patch))).await?)
     }
 
     /// Deletes the object as it was read, with what hangs on it; one that is gone is deleted.
@@ -193,7 +206,7 @@ impl Cluster {
         let api = self.api(&target.namespace, resource).await?;
         let text = |name: &str| found.pointer(&format!("/metadata/{name}")).and_then(Value::as_str).map(str::to_owned);
         let exactly = kube::api::Preconditions { resource_version: text("resourceVersion"), uid: text("uid") };
-        match within(api.delete(&target.name, &DeleteParams::background().preconditions(exactly))).await {
+        match self.within(api.delete(&target.name, &DeleteParams::background().preconditions(exactly))).await {
             Ok(_) | Err(Trouble::NotServed(_)) => Ok(()),
             Err(trouble) => Err(trouble),
         }
@@ -207,7 +220,7 @@ impl Cluster {
             ApiResource { group: String::new(), version: "v1".into(), kind: "Pod".into(), plural: "pods".into(), api_version: "v1".into() };
         let Ok(api) = self.api(namespace, &resource).await else { return Vec::new() };
         let params = ListParams::default().labels(&selector.join(",")).limit(50);
-        let found = within(api.list(&params)).await;
+        let found = self.within(api.list(&params)).await;
         found.map(|list| list.items.iter().filter_map(|pod| as_json(pod).ok()).collect()).unwrap_or_default()
     }
 }
@@ -229,20 +242,14 @@ pub fn as_json(object: &DynamicObject) -> Result<Value, Trouble> {
     serde_json::to_value(object).map_err(|e| Trouble::Invalid(e.to_string()))
 }
 
-async fn within<T>(request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, Trouble> {
-    match tokio::time::timeout(REQUEST_MAX, request).await {
-        Ok(answer) => answer.map_err(|e| trouble(&e)),
-        Err(_) => Err(Trouble::Away(format!("no answer within {} s", REQUEST_MAX.as_secs()))),
-    }
-}
-
 /// What an error of the client means for us.
 #[must_use]
 pub fn trouble(error: &kube::Error) -> Trouble {
     let kube::Error::Api(status) = error else { return Trouble::Away(chain(error)) };
     let said = status.message.clone();
     match status.code {
-        401 | 403 => Trouble::Denied(said),
+        401 => Trouble::Stranger(said),
+        403 => Trouble::Denied(said),
         404 => Trouble::NotServed(said),
         409 => {
             let causes = status.details.iter().flat_map(|details| &details.causes).filter(|cause| cause.reason == "FieldManagerConflict");
@@ -292,6 +299,7 @@ mod tests {
     #[test]
     fn answers_are_told_apart_by_what_can_be_done() {
         assert!(matches!(answer(json!({"code": 403, "message": "deployments.apps is forbidden"})), Trouble::Denied(_)));
+        assert!(matches!(answer(json!({"code": 401, "message": "Unauthorized"})), Trouble::Stranger(_)));
         assert!(matches!(answer(json!({"code": 422, "message": "immutable"})), Trouble::Invalid(_)));
         assert!(matches!(answer(json!({"code": 503, "message": "later"})), Trouble::Away(_)));
     }

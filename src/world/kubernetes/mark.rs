@@ -81,8 +81,12 @@ impl Mark {
     /// # Errors
     /// Why not.
     pub fn may_replace(&self, found: &Self) -> Result<(), NotOver> {
+        let elsewhere = |(ours, theirs): (&String, &String)| ours != theirs;
         if found.model != self.model {
             return Err(NotOver::Others(found.model.clone()));
+        }
+        if self.channel.as_ref().zip(found.channel.as_ref()).is_some_and(elsewhere) {
+            return Err(NotOver::Others(format!("{} in {}", found.model, found.channel.as_deref().unwrap_or_default())));
         }
         if found.modelseq > self.modelseq {
             return Err(NotOver::Newer { version: found.version, modelseq: found.modelseq });
@@ -97,7 +101,7 @@ impl Mark {
 /// Why something may not go over what is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NotOver {
-    /// It serves another model.
+    /// It serves another model, or this one in another channel.
     Others(String),
     /// It is there by a newer event.
     Newer {
@@ -147,6 +151,10 @@ mod tests {
         assert_eq!(mark(4).may_replace(&mark(3)), Ok(()));
         assert_eq!(mark(3).may_replace(&mark(4)), Err(NotOver::Newer { version: 2, modelseq: 4 }));
         assert_eq!(mark(9).may_replace(&Mark { model: "default/other".into(), ..mark(4) }), Err(NotOver::Others("default/other".into())));
+        let staging = Mark { channel: Some("staging".into()), ..mark(4) };
+        let production = Mark { channel: Some("production".into()), ..mark(9) };
+        assert_eq!(production.may_replace(&staging), Err(NotOver::Others("default/iris in staging".into())));
+        assert_eq!((production.may_replace(&mark(4)), mark(9).may_replace(&staging)), (Ok(()), Ok(())));
         let back = Mark { version: 1, deployment: "d-1".into(), rolled_back: Some("d-4".into()), ..mark(4) };
         assert_eq!(mark(4).may_replace(&back), Err(NotOver::RolledBack));
     }

@@ -11,8 +11,8 @@ use super::cluster::{Target, Trouble, resource};
 use super::mark::Mark;
 use super::registry::{Deployment, Known};
 use super::standing::{self, Standing};
-use super::template::Manifest;
-use super::{Deployer, NotApplied, done, later, manifest, never, outcome, prefix, target};
+use super::template::{Made, Manifest};
+use super::{Deployer, NotApplied, done, first_id, is_of, manifest, never, outcome, target, wait};
 use crate::journal::wall_clock;
 use crate::world::propose::{NotProposed, Proposed};
 use crate::world::rule::Kubernetes;
@@ -28,6 +28,8 @@ const LOOK: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(1)]
 const SOON_MAX: u32 = 25;
 /// Tries after which what a person must mend counts as failed.
 const TRIES_MAX: u32 = 5;
+/// What is known of a failure that another process saw.
+const DID_NOT_COME_UP: &str = "it did not come up";
 /// Longest text of an error, in characters; the schema allows more.
 const ERROR_MAX: usize = 2000;
 
@@ -73,10 +75,14 @@ impl Rollout<'_> {
 
     /// The id to request: after a failure a new one, since a deployment that ended stays so.
     fn id(&self) -> String {
-        let first = format!("{}{}", prefix(&self.job.rule), self.job.event.modelseq);
+        let first = first_id(&self.job.rule, self.job.event.modelseq);
         let is_free = |id: &String| self.known.deployment(id).is_none_or(|d| ["requested", "active"].contains(&d.state.as_str()));
-        let mut ids = std::iter::once(first.clone()).chain((2..).map(|n| format!("{first}-{n}")));
+        let mut ids = std::iter::once(first.clone()).chain((2..).map(|n| format!("{first}.{n}")));
         ids.find(is_free).unwrap_or(first)
+    }
+
+    fn is_active(&self, deployment: &str) -> bool {
+        self.known.deployment(deployment).is_some_and(|d| d.state == "active")
     }
 
     fn deadline(&self) -> Duration {
@@ -91,13 +97,13 @@ impl Deployer {
         let (Some(version), Some(channel)) = (job.event.version, job.event.channel.clone()) else {
             return Err(never("the event names no version and channel"));
         };
-        let known = self.registry.model(&job.event.key).await.map_err(later)?;
+        let known = self.registry.model(&job.event.key).await.map_err(|why| wait(job, why))?;
         let target = target(rule, &job.event.model, &channel);
         let rollout = Rollout { job, rule, target, channel, version, known };
         match rollout.known.held(&rollout.channel) {
             Some(held) if held.modelseq == job.event.modelseq => {}
-            Some(held) => return self.superseded(&rollout, going.as_ref(), &format!("version {}", held.version)).await,
-            None => return self.superseded(&rollout, going.as_ref(), "the channel's being empty").await,
+            Some(held) => return self.superseded(job, &rollout.known, &format!("version {}", held.version)).await,
+            None => return self.superseded(job, &rollout.known, "the channel's being empty").await,
         }
         match going {
             None => self.begin(&rollout).await,
@@ -105,12 +111,14 @@ impl Deployer {
         }
     }
 
-    async fn superseded(&self, r: &Rollout<'_>, going: Option<&Going>, by: &str) -> Result<Done, Done> {
-        let note = format!("superseded by {by}");
-        if let Some(going) = going.filter(|going| r.known.deployment(&going.deployment).is_some_and(|d| d.state == "requested")) {
-            let data = json!({"deployment": going.deployment, "error": format!("{note} before it was up")});
-            if let Err(NotProposed::Unsettled(why)) = self.propose(r.job, Kind::DeploymentFailed, r.version, data).await {
-                return Err(later(why));
+    /// Ends with what was requested for this event and did not come up.
+    async fn superseded(&self, job: &Job, known: &Known, by: &str) -> Result<Done, Done> {
+        let (note, first) = (format!("superseded by {by}"), first_id(&job.rule, job.event.modelseq));
+        let is_ours = |id: &str| is_of(&job.rule, id) && id.split('.').next() == Some(&first);
+        for open in known.deployments.iter().filter(|d| d.state == "requested" && is_ours(&d.deployment)) {
+            let data = json!({"deployment": open.deployment, "error": format!("{note} before it was up")});
+            if let Err(NotProposed::Unsettled(why)) = self.propose(job, Kind::DeploymentFailed, open.version, data).await {
+                return Err(wait(job, why));
             }
         }
         Ok(Done::Skipped { note })
@@ -119,8 +127,8 @@ impl Deployer {
     /// Requests the deployment and applies it.
     async fn begin(&self, r: &Rollout<'_>) -> Result<Done, Done> {
         let id = r.id();
-        if r.known.deployment(&id).is_some_and(|d| d.state == "active") {
-            return self.ended(r, &id, "it is up already", Vec::new()).await;
+        if r.is_active(&id) {
+            return self.back_again(r, id).await;
         }
         let data = json!({"deployment": id, "target": r.target.data(), "channel": r.channel});
         match self.propose(r.job, Kind::DeploymentRequested, r.version, data).await {
@@ -131,7 +139,27 @@ impl Deployer {
             Err(NotProposed::Refused(refusal)) if refusal.code == Code::NoChange && r.known.deployment(&id).is_some() => {}
             Err(not) => return Err(not.done()),
         }
-        let details = self.registry.version(&r.job.event.key, r.version).await.map_err(later)?;
+        self.apply(r, id).await
+    }
+
+    /// What was up already: applied once more if somebody took it away or made something else of it.
+    async fn back_again(&self, r: &Rollout<'_>, id: String) -> Result<Done, Done> {
+        let cluster = self.cluster(&r.target.cluster).map_err(|t| done(r.job, &t))?;
+        for made in [Made::Deployment, Made::InferenceService] {
+            match cluster.get(&r.target, &resource(made, None)).await {
+                Ok(Some(found)) if Mark::of(&found).is_some_and(|mark| mark.deployment == id) => {
+                    return self.ended(r, &id, "it is up already", Vec::new()).await;
+                }
+                Ok(_) | Err(Trouble::NotServed(_)) => {}
+                Err(Trouble::Denied(_)) if made == Made::InferenceService => {}
+                Err(trouble) => return Err(done(r.job, &trouble)),
+            }
+        }
+        self.apply(r, id).await
+    }
+
+    async fn apply(&self, r: &Rollout<'_>, id: String) -> Result<Done, Done> {
+        let details = self.registry.version(&r.job.event.key, r.version).await.map_err(|why| wait(r.job, why))?;
         let mark = r.mark(&id, r.version, details.digest.clone(), None);
         let made = match manifest(r.rule, &r.target, &r.job.event.model, &r.channel, (r.version, &details)) {
             Ok(made) => made,
@@ -140,21 +168,15 @@ impl Deployer {
         match self.put(&r.target, &made, &mark, false).await {
             Ok(object) => self.found(r, Going { deployment: id, since_ms: wall_clock().0, looks: 0, failed: None }, &made, &object).await,
             Err(NotApplied::RolledBack) => {
-                let failed = Some("it did not come up".into());
+                let failed = Some(DID_NOT_COME_UP.into());
                 Ok(again(
                     &Going { deployment: id, since_ms: wall_clock().0, looks: 0, failed },
                     "it was rolled back; waiting for what is there",
                 ))
             }
             Err(NotApplied::Newer(version)) => {
-                let going = Going { deployment: id, since_ms: 0, looks: 0, failed: None };
-                let known = self.registry.model(&r.job.event.key).await.map_err(later)?;
-                self.superseded(
-                    &Rollout { known, channel: r.channel.clone(), target: r.target.clone(), ..*r },
-                    Some(&going),
-                    &format!("version {version}"),
-                )
-                .await
+                let known = self.registry.model(&r.job.event.key).await.map_err(|why| wait(r.job, why))?;
+                self.superseded(r.job, &known, &format!("version {version}")).await
             }
             Err(not) => self.not_applied(r, &id, &not).await,
         }
@@ -163,9 +185,9 @@ impl Deployer {
     /// What only a person can mend has failed; what may pass by itself is tried again, but not for ever.
     async fn not_applied(&self, r: &Rollout<'_>, id: &str, not: &NotApplied) -> Result<Done, Done> {
         match not {
-            NotApplied::Trouble(trouble @ (Trouble::Away(_) | Trouble::Moved)) => Err(done(trouble)),
-            NotApplied::Unknown(why) => Err(later(why)),
-            NotApplied::Trouble(trouble) if r.job.task.attempts < TRIES_MAX => match done(trouble) {
+            NotApplied::Trouble(trouble @ (Trouble::Away(_) | Trouble::Moved | Trouble::Stranger(_))) => Err(done(r.job, trouble)),
+            NotApplied::Unknown(why) => Err(wait(r.job, why)),
+            NotApplied::Trouble(trouble) if r.job.task.attempts < TRIES_MAX => match done(r.job, trouble) {
                 later @ Done::Failed { retry: crate::world::Retry::Schedule, .. } => Err(later),
                 _ => self.failed(r, id, &trouble.to_string()).await,
             },
@@ -175,6 +197,9 @@ impl Deployer {
 
     async fn failed(&self, r: &Rollout<'_>, id: &str, error: &str) -> Result<Done, Done> {
         let error: String = error.chars().take(ERROR_MAX).collect();
+        if r.is_active(id) {
+            return Ok(never(error)); // it was up once, which stays so
+        }
         self.propose(r.job, Kind::DeploymentFailed, r.version, json!({"deployment": id, "error": error}))
             .await
             .map_err(|not| not.done())?;
@@ -184,25 +209,28 @@ impl Deployer {
     /// Looks how what was applied stands.
     async fn look(&self, r: &Rollout<'_>, mut going: Going) -> Result<Done, Done> {
         going.looks = going.looks.saturating_add(1);
-        let details = self.registry.version(&r.job.event.key, r.version).await.map_err(later)?;
+        let details = self.registry.version(&r.job.event.key, r.version).await.map_err(|why| wait(r.job, why))?;
         let made =
             manifest(r.rule, &r.target, &r.job.event.model, &r.channel, (r.version, &details)).map_err(|bad| never(bad.to_string()))?;
-        let cluster = self.cluster(&r.target.cluster).map_err(|t| done(&t))?;
-        let found = cluster.get(&r.target, &resource(made.made, Some(&made.api_version))).await.map_err(|t| done(&t))?;
+        let cluster = self.cluster(&r.target.cluster).map_err(|t| done(r.job, &t))?;
+        let found = cluster.get(&r.target, &resource(made.made, Some(&made.api_version))).await.map_err(|t| done(r.job, &t))?;
         match found {
             // Somebody deleted it, or it was never applied: begin again.
             None => self.begin(r).await,
             Some(object) => match Mark::of(&object) {
-                Some(mark) if mark.deployment == going.deployment || mark.rolled_back.as_ref() == Some(&going.deployment) => {
-                    self.found(r, going, &made, &object).await
+                Some(mark) if mark.rolled_back.as_ref() == Some(&going.deployment) => {
+                    // the process may have died behind the apply that went back
+                    let failed = going.failed.or_else(|| Some(DID_NOT_COME_UP.into()));
+                    self.found(r, Going { failed, ..going }, &made, &object).await
                 }
+                Some(mark) if mark.deployment == going.deployment => self.found(r, going, &made, &object).await,
                 _ => self.begin(r).await,
             },
         }
     }
 
     async fn found(&self, r: &Rollout<'_>, going: Going, made: &Manifest, object: &Value) -> Result<Done, Done> {
-        let cluster = self.cluster(&r.target.cluster).map_err(|t| done(&t))?;
+        let cluster = self.cluster(&r.target.cluster).map_err(|t| done(r.job, &t))?;
         let waited = Duration::from_millis(u64::try_from(wall_clock().0 - going.since_ms).unwrap_or(0));
         let what_pods_say = async |said: String| match standing::trouble(&cluster.pods(&r.target.namespace, object).await) {
             Some(trouble) => format!("{said}: {trouble}"),
@@ -229,6 +257,9 @@ impl Deployer {
     /// What was applied is up: the version, or what it was rolled back to.
     async fn up(&self, r: &Rollout<'_>, going: &Going, observed: serde_json::Map<String, Value>) -> Result<Done, Done> {
         let Some(error) = &going.failed else {
+            if r.is_active(&going.deployment) {
+                return self.ended(r, &going.deployment, "it is up again", Vec::new()).await;
+            }
             let data = json!({"deployment": going.deployment, "observed": observed});
             let event = self.propose(r.job, Kind::DeploymentSucceeded, r.version, data).await.map_err(|not| not.done())?;
             return self.ended(r, &going.deployment, "it is up", vec![event]).await;
@@ -247,7 +278,7 @@ impl Deployer {
         let Some(good) = last_good(&r.known, &r.target.path(), &going.deployment) else {
             return Ok(never(format!("{error}; no version before it came up there, so there is none to go back to")));
         };
-        let details = self.registry.version(&r.job.event.key, good.version).await.map_err(later)?;
+        let details = self.registry.version(&r.job.event.key, good.version).await.map_err(|why| wait(r.job, why))?;
         let mark = r.mark(&good.deployment, good.version, details.digest.clone(), Some(going.deployment.clone()));
         let made =
             manifest(r.rule, &r.target, &r.job.event.model, &r.channel, (good.version, &details)).map_err(|bad| never(bad.to_string()))?;
@@ -256,8 +287,8 @@ impl Deployer {
                 &Going { since_ms: wall_clock().0, looks: 0, failed: Some(error), ..going },
                 &format!("going back to version {}", good.version),
             )),
-            Err(NotApplied::Trouble(trouble)) => Err(done(&trouble)),
-            Err(NotApplied::Unknown(why)) => Err(later(why)),
+            Err(NotApplied::Trouble(trouble)) => Err(done(r.job, &trouble)),
+            Err(NotApplied::Unknown(why)) => Err(wait(r.job, why)),
             Err(other) => Err(never(format!("{error}; and it cannot be rolled back: {other}"))),
         }
     }
@@ -269,7 +300,7 @@ impl Deployer {
             .deployments
             .iter()
             .filter(|d| d.state == "active" && d.channel.as_deref() == Some(&r.channel) && d.target != r.target.path())
-            .filter(|d| d.deployment.starts_with(&prefix(&r.job.rule)))
+            .filter(|d| is_of(&r.job.rule, &d.deployment))
             .collect();
         for old in displaced {
             let reason = format!("the rule {} has another target now: {}", r.job.rule.name, r.target.path());

@@ -12,11 +12,11 @@ use kube::runtime::{WatchStreamExt, watcher as follow};
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 
-use super::cluster::{Applying, MANAGER, Target, Trouble, as_json, resource};
+use super::cluster::{Applying, MANAGER, Target, Trouble, as_json, resource, trouble};
 use super::mark::Mark;
 use super::registry::Known;
 use super::template::{Made, NAMESPACE};
-use super::{Deployer, manifest, prefix, target};
+use super::{Deployer, is_of, manifest, target};
 use crate::world::propose::{NotProposed, Wanted};
 use crate::world::rule::fit::matches;
 use crate::world::rule::{Do, Format, Kubernetes, Rule};
@@ -78,14 +78,20 @@ fn places(rules: &Rules) -> BTreeSet<Place> {
     let mut found = BTreeSet::new();
     for (_, kubernetes) in rules.iter().filter_map(of_kubernetes) {
         let place = Place { cluster: kubernetes.cluster.clone(), namespace: namespace(kubernetes), kserve: false };
-        let kserve = kubernetes.format == Some(Format::InferenceService)
-            || kubernetes.template.as_ref().is_some_and(|t| t.contains("InferenceService"));
-        if kserve {
-            found.insert(Place { kserve, ..place.clone() });
+        if is_kserve(kubernetes) {
+            found.insert(Place { kserve: true, ..place.clone() });
         }
         found.insert(place);
     }
     found
+}
+
+/// Whether a rule makes InferenceServices.
+fn is_kserve(rule: &Kubernetes) -> bool {
+    match &rule.template {
+        Some(template) => template.contains("InferenceService"),
+        None => rule.format == Some(Format::InferenceService),
+    }
 }
 
 fn namespace(rule: &Kubernetes) -> String {
@@ -140,7 +146,12 @@ impl Eye {
                 Err(trouble) => Err(trouble),
             };
             match client {
-                Ok(client) => self.follow(client).await,
+                Ok(client) => {
+                    self.follow(client).await;
+                    if let Ok(cluster) = deployer.cluster(&self.place.cluster) {
+                        cluster.forget().await;
+                    }
+                }
                 Err(trouble) => drop(deployer.trouble_at(&self.place, Some(trouble.to_string()))),
             }
             tokio::time::sleep(AGAIN).await;
@@ -158,7 +169,13 @@ impl Eye {
         loop {
             tokio::select! {
                 event = events.next() => match event {
-                    Some(event) => self.hear(event).await,
+                    Some(event) => {
+                        let is_stranger = event.as_ref().is_err_and(says_stranger);
+                        self.hear(event).await;
+                        if is_stranger {
+                            return; // with the credentials that the configuration has by then
+                        }
+                    }
                     None => return,
                 },
                 _ = again.tick() => self.look_again().await,
@@ -263,6 +280,9 @@ impl Eye {
 
     /// Whether somebody else took fields of ours and made them other than they should be.
     async fn changed(&self, object: &Value, mark: &Mark, here: &Target, tag: &str) -> Result<(), String> {
+        if manager(object).is_none() {
+            return Ok(()); // we and the controllers alone wrote it
+        }
         let Some(rule) = self.rule_of(mark, here) else { return Ok(()) };
         let Do::Kubernetes(kubernetes) = &rule.act else { return Ok(()) };
         let (_, model) = mark.model.split_once('/').unwrap_or_default();
@@ -347,8 +367,8 @@ impl Eye {
         let rules: Vec<Arc<Rule>> = self.rules.borrow().iter().cloned().collect();
         for rule in &rules {
             let Some((rule, kubernetes)) = of_kubernetes(rule) else { continue };
-            let kserve = kubernetes.format == Some(Format::InferenceService);
-            if kubernetes.cluster != self.place.cluster || namespace(kubernetes) != self.place.namespace || kserve != self.place.kserve {
+            let place = Place { cluster: kubernetes.cluster.clone(), namespace: namespace(kubernetes), kserve: is_kserve(kubernetes) };
+            if place != self.place {
                 continue;
             }
             for channel in CHANNELS.into_iter().filter(|c| rule.when.channel.as_deref().is_none_or(|p| matches(p, c))) {
@@ -359,7 +379,7 @@ impl Eye {
                     }
                     let key = format!("{}/{}", rule.workspace, held.model);
                     let known = self.deployer.registry.model(&key).await?;
-                    if known.active(&to.path()).any(|d| d.deployment.starts_with(&prefix(rule))) {
+                    if known.active(&to.path()).any(|d| is_of(rule, &d.deployment)) {
                         self.lost(&known, &key, Some(channel), &to, &Value::Null, None).await?;
                     }
                 }
@@ -385,6 +405,15 @@ impl Eye {
             Err(NotProposed::Unsettled(why)) => Err(why),
         }
     }
+}
+
+/// Whether the cluster does not know who watches.
+fn says_stranger(error: &watcher::Error) -> bool {
+    let (watcher::Error::InitialListFailed(cause) | watcher::Error::WatchStartFailed(cause) | watcher::Error::WatchFailed(cause)) = error
+    else {
+        return false;
+    };
+    matches!(trouble(cause), Trouble::Stranger(_))
 }
 
 fn data(finding: &Finding<'_>) -> Map<String, Value> {

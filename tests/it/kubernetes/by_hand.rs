@@ -58,6 +58,22 @@ fn what_was_removed_while_nobody_looked_is_put_back_at_the_start() {
 }
 
 #[test]
+fn what_somebody_removed_comes_back_when_the_task_is_done_again() {
+    let (_dir, kube, engine) = stage();
+    rule(&engine, &kube, &json!({"template": BY_URI}));
+    version(&engine, "iris", 1, "registry/iris:1");
+    promote(&engine, "iris", 1);
+    expect(&engine, "iris", &[(1, "active")]);
+    kube.kubectl(&["delete", "deployment", "iris-production"]);
+    one(&engine, "deployment.observed", |event| event["data"]["finding"] == "removed");
+    let again = engine.annals(&["trigger", "replay", "serve", "--since", "2000-01-01T00:00:00Z"]);
+    assert!(again.status.success(), "{}", String::from_utf8_lossy(&again.stderr));
+    eventually("it is there again", || kube.image("iris-production") == "registry/iris:1");
+    eventually("the task is done", || tasks(&engine)[0]["state"] == "done");
+    expect(&engine, "iris", &[(1, "active")]);
+}
+
+#[test]
 fn what_somebody_made_by_hand_is_flagged_and_taken_over() {
     let (_dir, kube, engine) = stage();
     rule(&engine, &kube, &json!({"image": "server:2", "name": "model-deployment"}));

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{BY_URI, Kube, deployments, events, expect, one, promote, rule, serve, stage, tasks, version};
+use super::{BY_URI, Kube, deployments, events, expect, one, promote, rule, rule_named, serve, stage, tasks, version};
 use crate::services::Server;
 use crate::stage::{data_of, directory, eventually, register};
 
@@ -104,6 +104,22 @@ fn what_was_demoted_is_removed_and_a_new_name_displaces_the_old_object() {
 }
 
 #[test]
+fn a_rule_leaves_alone_what_a_rule_with_a_longer_name_made() {
+    let (_dir, kube, engine) = stage();
+    rule_named("serve", &engine, &kube, &json!({"image": "server:1"}));
+    rule_named("serve-eu", &engine, &kube, &json!({"image": "server:eu", "name": "iris-eu"}));
+    register(&engine, "iris", 1);
+    promote(&engine, "iris", 1);
+    eventually("both are up", || deployments(&engine, "iris").iter().filter(|(_, state, _)| state == "active").count() == 2);
+    register(&engine, "iris", 2);
+    promote(&engine, "iris", 2);
+    let up = |n: u64| deployments(&engine, "iris").iter().filter(|(number, state, _)| *number == n && state == "active").count();
+    eventually("both have the second version", || up(2) == 2 && up(1) == 0);
+    assert_eq!(events(&engine, "deployment-removed"), Vec::<Value>::new());
+    assert_eq!((kube.image("iris-production").as_str(), kube.image("iris-eu").as_str()), ("server:1", "server:eu"));
+}
+
+#[test]
 fn an_api_server_that_was_killed_gets_what_was_promoted_meanwhile() {
     let (server, dir) = (Server::up("kubernetes"), directory());
     let kube = Kube::on(server.address.clone());
@@ -134,7 +150,7 @@ fn ready(kube: &Kube, name: &str) {
 
 #[test]
 fn an_inference_service_is_deployed_when_kserve_says_so() {
-    let (_dir, kube, engine) = stage();
+    let (dir, kube, engine) = stage();
     kube.knows_kserve();
     rule(&engine, &kube, &json!({"format": "inferenceservice", "deadline_s": 600}));
     version(&engine, "iris", 1, "s3://models/iris/1");
@@ -151,4 +167,12 @@ fn an_inference_service_is_deployed_when_kserve_says_so() {
         eventually("it is up", || deployments(&engine, "iris").pop().is_some_and(|(n, state, _)| n == number && state == "active"));
     }
     assert_eq!(deployments(&engine, "iris")[1].2["endpoint"], "http://iris-production.example");
+    // The same as a template of one's own: a start finds it where it is, and nothing missing.
+    let template = "{apiVersion: serving.kserve.io/v1beta1, kind: InferenceService, spec: {predictor: {model: {storageUri: {uri}}}}}";
+    rule(&engine, &kube, &json!({"template": template, "heal": true}));
+    drop(engine);
+    let engine = serve(&data_of(&dir), &kube.kubeconfig);
+    kube.kubectl(&["create", "deployment", "beside", "--image=x"]);
+    one(&engine, "deployment.observed", |event| event["data"]["finding"] == "created");
+    assert_eq!(events(&engine, "deployment.observed").len(), 1);
 }
