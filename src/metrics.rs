@@ -1,6 +1,7 @@
 //! Every metric's name, help and labels, once. Units are base units, and the name ends in them.
 
 pub mod acting;
+pub mod monitoring;
 pub mod operations;
 pub mod webhooks;
 
@@ -46,6 +47,8 @@ pub struct Metrics {
     pub operations: Operations,
     /// What is done outside.
     pub acting: acting::Acting,
+    /// What monitors ask for and tell.
+    pub monitoring: monitoring::Monitoring,
     /// Of webhooks.
     pub webhooks: webhooks::Webhooks,
 }
@@ -97,6 +100,7 @@ impl Metrics {
             )?,
             operations: Operations::new(&registry)?,
             acting: acting::Acting::new(&registry)?,
+            monitoring: monitoring::Monitoring::new(&registry)?,
             webhooks: webhooks::Webhooks::new(&registry)?,
             registry,
         };
@@ -207,6 +211,7 @@ impl Metrics {
     pub fn render(&self) -> prometheus::Result<Vec<u8>> {
         let mut out = Vec::with_capacity(16 * 1024);
         TextEncoder::new().encode(&self.registry.gather(), &mut out)?;
+        self.monitoring.render(&mut out);
         Ok(out)
     }
 }

@@ -14,6 +14,7 @@
 //! 3. An actor that is dropped while it acts leaves nothing running: the task is done again.
 //! 4. What an actor learns goes back through the door as a proposal, never into the journal or a view.
 
+pub mod alertmanager;
 pub mod book;
 pub mod brake;
 pub mod command;

@@ -1,9 +1,12 @@
-//! The registry: models, versions, channels, aliases, deployments and drifts, now and at any time before.
+//! The registry: models, versions, channels, aliases, deployments, drifts and measurements, now and at any time before.
 
 mod change;
 pub mod documents;
 mod fold;
+mod measured;
 mod query;
+
+pub use measured::{MEASUREMENTS_MAX, Measured};
 
 use crate::table::{Fold, Projection, Table};
 
@@ -31,7 +34,7 @@ impl Projection for Registry {
 pub(crate) const STEPS: usize = 1;
 
 /// The order is that of [`Entity::TABLE`](crate::shelf::Entity::TABLE).
-static TABLES: [Table; 7] = [
+static TABLES: [Table; 8] = [
     Table {
         name: "registry_models",
         columns: &["partition", "key", "since", "until", "model", "workspace", "health", "latest_version", "doc"],
@@ -62,5 +65,10 @@ static TABLES: [Table; 7] = [
         name: "registry_drifts",
         columns: &["partition", "key", "since", "until", "drift", "version", "state", "doc"],
         identity: Some("drift"),
+    },
+    Table {
+        name: "registry_measurements",
+        columns: &["partition", "key", "since", "until", "measurement", "version", "recorded", "doc"],
+        identity: Some("measurement"),
     },
 ];

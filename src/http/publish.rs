@@ -27,9 +27,9 @@ pub const SETTLE_MAX: Duration = Duration::from_secs(5);
 /// Largest body of a single event: the payload's limit, and room for the attributes of structured mode.
 const EVENT_BYTES_MAX: usize = annals_events::submission::VALUE_BYTES_MAX + 64 * 1024;
 /// Largest body of a batch.
-const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
+pub(super) const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Most events in a batch.
-const BATCH_ITEMS_MAX: usize = 500;
+pub(super) const BATCH_ITEMS_MAX: usize = 500;
 
 /// What became of a proposal.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -219,7 +219,7 @@ pub fn outcome_name(outcome: &Outcome) -> &'static str {
 }
 
 /// Reads a body up to a limit.
-async fn read(body: Body, headers: &HeaderMap, bytes_max: usize) -> Result<Bytes, Problem> {
+pub(super) async fn read(body: Body, headers: &HeaderMap, bytes_max: usize) -> Result<Bytes, Problem> {
     let too_large = || {
         Problem::new(
             StatusCode::PAYLOAD_TOO_LARGE,
@@ -272,21 +272,32 @@ async fn publish_batch(app: &App, headers: &HeaderMap, body: Body, started: Inst
     let proposals: Vec<_> = items.iter().map(|item| cloudevent::structured(headers, item.get().as_bytes())).collect();
     let results = propose_all(app, &proposals).await;
     app.metrics.settled(started.elapsed());
-    let items = proposals.into_iter().zip(results).map(|(proposal, result)| {
-        let settled = match (proposal, result) {
-            (Ok(proposal), Some(result)) => settled(app, &proposal, result),
-            (Ok(_), None) => Err(held_back()),
-            (Err(refusal), _) => {
-                app.metrics.proposal("malformed");
-                Err(refusal.into())
-            }
-        };
-        match settled {
-            Ok(settled) => Item { status: settled.status.as_u16(), receipt: Some(settled.receipt), problem: None },
-            Err(problem) => Item { status: problem.status, receipt: None, problem: Some(problem) },
-        }
-    });
+    let items = proposals.into_iter().zip(results).map(|(proposal, result)| item(app, proposal, result));
     Ok(super::json(&Results { results: items.collect() }))
+}
+
+/// What became of one of several proposals.
+pub(super) fn item(app: &App, proposal: Result<Proposal, Refusal>, result: Answered) -> Item {
+    let settled = match (proposal, result) {
+        (Ok(proposal), Some(result)) => settled(app, &proposal, result),
+        (Ok(_), None) => Err(held_back()),
+        (Err(refusal), _) => {
+            app.metrics.proposal("malformed");
+            Err(refusal.into())
+        }
+    };
+    match settled {
+        Ok(settled) => Item { status: settled.status.as_u16(), receipt: Some(settled.receipt), problem: None },
+        Err(problem) => Item { status: problem.status, receipt: None, problem: Some(problem) },
+    }
+}
+
+/// What says again what an event said before, although it was refused as another proposal: its id follows from what
+/// it is about, and only how it is told has changed.
+pub(super) fn known(app: &App, proposal: &Proposal) -> Item {
+    app.metrics.proposal("duplicate");
+    let Settled { status, receipt } = receipt(proposal, StatusCode::OK, "duplicate", None);
+    Item { status: status.as_u16(), receipt: Some(receipt), problem: None }
 }
 
 fn held_back() -> Problem {
@@ -297,12 +308,13 @@ fn held_back() -> Problem {
     )
 }
 
-type Answered = Option<Result<Answer, ProposeError>>;
+/// What the door said of a proposal; `None` if it was held back.
+pub(super) type Answered = Option<Result<Answer, ProposeError>>;
 type Submitted<'a> = Pin<Box<dyn Future<Output = Answered> + Send + 'a>>;
 
 /// Proposes the readable items in their order, and waits for all of them at once, so that they
 /// share a commit. Once an item could not be proposed, later ones of its model are held back.
-async fn propose_all(app: &App, proposals: &[Result<Proposal, Refusal>]) -> Vec<Answered> {
+pub(super) async fn propose_all(app: &App, proposals: &[Result<Proposal, Refusal>]) -> Vec<Answered> {
     let failed = Mutex::new(HashSet::new());
     let all = async {
         let mut waiting: Vec<Submitted<'_>> = Vec::with_capacity(proposals.len());

@@ -3,6 +3,7 @@
 mod cluster;
 
 use std::sync::PoisonError;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -15,6 +16,9 @@ use super::{App, Viewing};
 use crate::arbiter::Status;
 use crate::arbiter::door::Head;
 use crate::metrics::{CONTENT_TYPE, state_name};
+
+/// How long a scrape waits for the views.
+const MEASURED_MAX: Duration = Duration::from_secs(2);
 
 /// A partition.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -161,6 +165,15 @@ pub async fn metrics(State(app): State<App>) -> Result<Response, Problem> {
         app.metrics.operations.journal_bytes(bytes);
     }
     super::acting::measure(&app).await;
+    measured(&app).await?;
     let text = app.metrics.render().map_err(|e| Problem::internal(format!("the metrics cannot be written: {e}")))?;
     Ok(([(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE))], text).into_response())
+}
+
+/// Takes over what was measured of versions in use. If the views do not answer, the last values stay: a gap would
+/// tell a monitor that all is well again.
+async fn measured(app: &App) -> Result<(), Problem> {
+    let Viewing::Open(runner) = app.viewing.borrow().clone() else { return Ok(()) };
+    let Ok(Ok(all)) = tokio::time::timeout(MEASURED_MAX, runner.views().measured()).await else { return Ok(()) };
+    app.metrics.monitoring.measured(&all).map_err(|e| Problem::internal(format!("the measured values cannot be written: {e}")))
 }

@@ -176,6 +176,13 @@ impl Client {
         status
     }
 
+    /// Sends what Alertmanager sends, and returns the status and the answer.
+    pub fn notify(&mut self, notice: &str) -> (u16, Vec<u8>) {
+        let head = "POST /v1/hooks/alertmanager HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\ncontent-length: ";
+        self.stream.write_all(format!("{head}{}\r\n\r\n{notice}", notice.len()).as_bytes()).unwrap();
+        self.answer()
+    }
+
     fn response(&mut self) -> u16 {
         self.answer().0
     }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
 mod accept;
+mod alerts;
 mod client;
 mod downstream;
 mod fold;
@@ -49,6 +50,7 @@ fn main() {
         ("scale", scale::run),
         ("subscribers", subscribers::run),
         ("webhooks", webhooks::run),
+        ("alerts", alerts::run),
         ("downstream", downstream::run),
     ] {
         if asked.is_empty() || named(name) {

@@ -1,6 +1,7 @@
 //! Behaviour of the real program: one binary, each test with an engine and a directory of its own.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod alertmanager;
 mod asyncapi;
 mod bad_days;
 mod bad_input;
@@ -17,6 +18,7 @@ mod kafka;
 mod kubernetes;
 mod life;
 mod operations;
+mod prometheus;
 mod sasl;
 mod schema_registry;
 mod services;

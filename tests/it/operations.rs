@@ -189,8 +189,13 @@ fn an_embedded_engine_exports_nothing_of_a_cluster() {
 #[test]
 fn the_alerts_fire_for_what_they_are_for_and_not_otherwise() {
     let promtool = tool("ANNALS_TEST_PROMTOOL");
-    for args in [["test", "rules", "alerts_test.yml"], ["check", "config", "prometheus.yml"]] {
-        let output = Command::new(&promtool).args(args).current_dir(operations("prometheus")).output().unwrap();
+    let amtool = tool("ANNALS_TEST_AMTOOL");
+    for (tool, args) in [
+        (&promtool, &["test", "rules", "alerts_test.yml", "models_test.yml"][..]),
+        (&promtool, &["check", "config", "prometheus.yml"]),
+        (&amtool, &["check-config", "alertmanager.yml"]),
+    ] {
+        let output = Command::new(tool).args(args).current_dir(operations("prometheus")).output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success() && said.contains("SUCCESS"), "{said}");
     }

@@ -124,7 +124,14 @@ impl Server {
     /// One of `kafka`, `schema-registry`, `postgres` and `kubernetes`.
     #[track_caller]
     pub fn up(script: &'static str) -> Self {
+        Self::configured(script, &[])
+    }
+
+    /// `prometheus` or `alertmanager` with these files: name and text.
+    #[track_caller]
+    pub fn configured(script: &'static str, files: &[(&str, &str)]) -> Self {
         let mut server = Self { script, dir: state(script), address: String::new() };
+        files.iter().for_each(|(name, text)| std::fs::write(server.dir.path().join(name), text).unwrap());
         server.address = server.say("up");
         server
     }

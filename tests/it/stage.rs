@@ -125,6 +125,11 @@ impl Engine {
         response(agent().put(format!("{}{path}", self.url)).header("content-type", "application/json").send(body))
     }
 
+    /// Sends what Alertmanager sends.
+    pub fn notify(&self, notice: &Value) -> Response {
+        self.post("/v1/hooks/alertmanager", &[("content-type", "application/json")], notice.to_string().as_bytes())
+    }
+
     /// What it said on standard error so far.
     pub fn said(&self) -> String {
         self.log.lock().unwrap().clone()

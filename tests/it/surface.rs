@@ -51,6 +51,7 @@ fn the_openapi_document_is_valid_and_names_every_path() {
     for path in [
         "/v1/events",
         "/v1/events/stream",
+        "/v1/hooks/alertmanager",
         "/v1/cursors",
         "/v1/cursors/{name}",
         "/v1/proposals/{id}",

@@ -124,6 +124,38 @@ installed() {
   rm -rf "$work"
 }
 
+# from_debian PACKAGE: a folder in the cache with Debian's package, unpacked, once; prints it. Nothing is installed and no
+# service is started.
+from_debian() {
+  local home=$cache/$1 work options command
+  [ ! -e "$home/ready" ] || { echo "$home" && return; }
+  for command in apt-get dpkg-deb; do
+    command -v "$command" >/dev/null || die "\`$command\` is missing, so Debian's package $1 cannot be unpacked: put its programs on PATH"
+  done
+  exec 8>"$cache/debian.lock"
+  flock 8
+  if [ ! -e "$home/ready" ]; then
+    work=$(mktemp -d "$cache/debian.XXXXXX")
+    # Two apt-get at a time delete each other's downloads, hence an archive folder of our own; as root,
+    # apt downloads as `_apt`, which cannot write into ours.
+    options=(-q -o "Dir::Cache::archives=$work" -o DPkg::Lock::Timeout=120 -o APT::Sandbox::User=root)
+    fetch() { (cd "$work" && apt-get "${options[@]}" download "$1") >"$work/log" 2>&1; }
+    # A fresh machine has no package lists, or has old ones that name files which are gone.
+    fetch "$1" || { apt-get "${options[@]}" update >"$work/update.log" 2>&1 && fetch "$1"; } || {
+      tail -n 5 "$work"/*log >&2
+      rm -rf "$work"
+      die "\`apt-get download $1\` failed"
+    }
+    dpkg-deb -x "$work/$1"_*.deb "$work/unpacked"
+    touch "$work/unpacked/ready"
+    rm -rf "$home"
+    mv "$work/unpacked" "$home"
+    rm -rf "$work"
+  fi
+  exec 8>&-
+  echo "$home"
+}
+
 # from_maven NAME ARTIFACT...: a folder in the cache with what was downloaded, once; prints it. An artifact is
 # group:artifact:version for jars and all that they need, or group:artifact:version:tar.gz:all for an archive, unpacked.
 from_maven() {

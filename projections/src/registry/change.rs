@@ -6,7 +6,9 @@ use annals_events::deploy::{ApprovalDecided, ApprovalRequested, DeploymentReques
 use annals_events::model::Decided;
 use annals_events::train::{Evaluated, Registered};
 
-use super::documents::{Alias, Approval, Channel, Deployment, Drift, Evaluation, KEPT_MAX, Model, Retirement, Retrain, Version};
+use super::documents::{
+    Alias, Approval, Channel, Deployment, Drift, Evaluation, KEPT_MAX, Measurement, Model, Retirement, Retrain, Version,
+};
 use super::fold::Open;
 use crate::payload::Fields;
 use crate::position::Event;
@@ -37,7 +39,7 @@ impl Change<'_, '_> {
             | Decided::PartitionHalted(_)
             | Decided::PartitionResumed(_) => {}
             // these are in the model's sequence, the timeline and the lineage
-            Decided::ModelCreated(_) | Decided::RunTrained(_) | Decided::ModelMeasured(_) | Decided::DeploymentObserved(_) => {}
+            Decided::ModelCreated(_) | Decided::RunTrained(_) | Decided::DeploymentObserved(_) => {}
             Decided::VersionRegistered(d) => self.registered(d),
             Decided::VersionEvaluated(d) => self.evaluated(d),
             Decided::ApprovalRequested(d) => self.approval_requested(d),
@@ -51,6 +53,7 @@ impl Change<'_, '_> {
             Decided::DeploymentFailed(d) => self.deployment_ended(&d.deployment, "failed", None),
             Decided::DeploymentRemoved(d) => self.deployment_ended(&d.deployment, "removed", None),
             Decided::DeploymentRolledBack(d) => self.rolled_back(d),
+            Decided::ModelMeasured(d) => self.measured(d.version),
             Decided::DriftDetected(d) => self.drifted(&d.drift, d.version),
             Decided::DriftResolved(d) => self.drift_resolved(&d.drift),
             Decided::RetrainRequested(d) => self.retrain_requested(&d.dedup, d.drift.as_deref()),
@@ -358,6 +361,14 @@ impl Change<'_, '_> {
             deployment.ended = None;
             deployment.replaced_by = None;
         });
+    }
+
+    /// A measurement of the model as a whole is of no version, and stays in the timeline.
+    fn measured(&mut self, version: Option<u64>) {
+        let (Some(version), Some(metric)) = (version, self.data.text("metric")) else { return };
+        let value = self.data.verbatim("value");
+        let measurement = Measurement { version, metric, value, measured: self.now(), event: self.event_id() };
+        self.open.measurements.put(self.event, measurement, self.changes);
     }
 
     fn drifted(&mut self, id: &str, version: Option<u64>) {

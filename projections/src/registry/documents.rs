@@ -281,6 +281,25 @@ pub struct Drift {
     pub event: Text,
 }
 
+/// What was measured last of a version in one metric.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Measurement {
+    pub version: u64,
+    pub metric: Text,
+    /// As the producer sent it.
+    pub value: Raw,
+    pub measured: Text,
+    /// Id of the measurement.
+    pub event: Text,
+}
+
+impl Measurement {
+    /// A version is a number, so the first blank ends it.
+    pub(super) fn identity_of(version: u64, metric: &str) -> Cell {
+        format!("{version} {metric}").into()
+    }
+}
+
 impl Entity for Model {
     const TABLE: usize = 0;
     fn identity(&self) -> Cell {
@@ -340,5 +359,16 @@ impl Entity for Drift {
     }
     fn columns(&self, row: &mut Vec<Cell>) {
         row.extend([Cell::maybe_count(self.version), Cell::from(&*self.state)]);
+    }
+}
+
+impl Entity for Measurement {
+    const TABLE: usize = 7;
+    fn identity(&self) -> Cell {
+        Self::identity_of(self.version, &self.metric)
+    }
+    fn columns(&self, row: &mut Vec<Cell>) {
+        let recorded = Timestamp::parse(&self.measured).map_or(0, |t| t.0);
+        row.extend([Cell::count(self.version), Cell::Int(recorded)]);
     }
 }

@@ -9,7 +9,7 @@ use annals_events::record::Corrupt;
 
 use super::STEPS;
 use super::change::Change;
-use super::documents::{Alias, Channel, Deployment, Drift, Entity, Model, Version};
+use super::documents::{Alias, Channel, Deployment, Drift, Entity, Measurement, Model, Version};
 use crate::payload::Fields;
 use crate::position::Event;
 use crate::shelf::Shelf;
@@ -31,6 +31,7 @@ pub(super) struct Open {
     pub(super) aliases: Shelf<Alias>,
     pub(super) deployments: Shelf<Deployment>,
     pub(super) drifts: Shelf<Drift>,
+    pub(super) measurements: Shelf<Measurement>,
 }
 
 impl Fold for RegistryFold {
@@ -69,6 +70,11 @@ impl Fold for RegistryFold {
                 d.restored.iter().for_each(|id| add(Deployment::TABLE, id.as_str().into()));
             }
             Decided::DriftResolved(d) => add(Drift::TABLE, d.drift.as_str().into()),
+            Decided::ModelMeasured(d) => {
+                let metric = Fields::parse(event.view.data).text("metric");
+                let named = d.version.zip(metric);
+                named.into_iter().for_each(|(version, metric)| add(Measurement::TABLE, Measurement::identity_of(version, &metric)));
+            }
             Decided::ModelCreated(_)
             | Decided::RunTrained(_)
             | Decided::VersionRegistered(_)
@@ -77,7 +83,6 @@ impl Fold for RegistryFold {
             | Decided::ApprovalDecided(_)
             | Decided::DeploymentRequested(_)
             | Decided::DeploymentObserved(_)
-            | Decided::ModelMeasured(_)
             | Decided::DriftDetected(_)
             | Decided::RetrainRequested(_)
             | Decided::VersionRetired(_) => {}
@@ -98,6 +103,7 @@ impl Fold for RegistryFold {
             Alias::TABLE => open.aliases.load(&row),
             Deployment::TABLE => open.deployments.load(&row),
             Drift::TABLE => open.drifts.load(&row),
+            Measurement::TABLE => open.measurements.load(&row),
             _ => Ok(()),
         }
     }
@@ -125,6 +131,7 @@ impl Fold for RegistryFold {
             open.aliases.settle(open.partition, &key, changes);
             open.deployments.settle(open.partition, &key, changes);
             open.drifts.settle(open.partition, &key, changes);
+            open.measurements.settle(open.partition, &key, changes);
         }
     }
 }

@@ -8,6 +8,7 @@ mod every;
 mod history;
 mod home;
 mod journal;
+mod measured;
 mod opening;
 mod paging;
 mod shared;
