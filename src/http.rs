@@ -7,6 +7,7 @@ pub mod cursors;
 pub mod extract;
 pub mod filter;
 pub mod follow;
+pub mod hooks;
 pub mod lines;
 pub mod listen;
 pub mod openapi;
@@ -166,6 +167,7 @@ fn door_paths() -> Router<App> {
     Router::new()
         .route("/v1/events", post(publish::publish).get(replay::replay))
         .route("/v1/events/stream", get(stream::stream))
+        .route("/v1/hooks/drift", post(hooks::drift))
         .route("/v1/cursors", get(cursors::cursors))
         .route("/v1/cursors/{name}", get(cursors::cursor).put(cursors::put_cursor).delete(cursors::forget_cursor))
         .route("/v1/proposals/{id}", get(proposal::proposal_state))

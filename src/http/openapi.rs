@@ -7,7 +7,7 @@ use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use utoipa::OpenApi;
 
-use super::{acting, clusters, cursors, proposal, publish, read, replay, state, stream, triggers, views, webhooks};
+use super::{acting, clusters, cursors, hooks, proposal, publish, read, replay, state, stream, triggers, views, webhooks};
 
 /// The description.
 #[derive(OpenApi)]
@@ -25,7 +25,7 @@ use super::{acting, clusters, cursors, proposal, publish, read, replay, state, s
         (name = "state", description = "how the engine is"),
     ),
     paths(
-        publish::publish, proposal::proposal_state, replay::replay, replay::export, stream::stream,
+        publish::publish, hooks::drift, proposal::proposal_state, replay::replay, replay::export, stream::stream,
         cursors::cursors, cursors::cursor, cursors::put_cursor, cursors::forget_cursor,
         read::models, read::model, read::versions, read::version, read::history::lineage,
         read::channels, read::channel, read::aliases, read::alias, read::deployments, read::deployment, read::drifts,

@@ -12,6 +12,7 @@ mod control;
 mod crash;
 mod database;
 mod deployments;
+mod drift;
 mod forwarder;
 mod kafka;
 mod kubernetes;
