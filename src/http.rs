@@ -1,6 +1,7 @@
 //! The HTTP door: its paths, what they share, and what happens when there is no such path.
 
 pub mod acting;
+pub mod cdevents;
 pub mod cloudevent;
 pub mod clusters;
 pub mod cursors;

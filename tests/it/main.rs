@@ -4,6 +4,7 @@
 mod asyncapi;
 mod bad_days;
 mod bad_input;
+mod cdevents;
 mod clients;
 mod cluster;
 mod command_line;
