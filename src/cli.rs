@@ -4,6 +4,7 @@ mod adopt;
 mod client;
 mod deployments;
 mod doctor;
+mod drift;
 mod emit;
 mod follow;
 mod import;
@@ -22,6 +23,7 @@ mod webhook;
 
 use std::process::ExitCode;
 
+use crate::config::ask::Drift;
 use crate::config::{Audit, Command, Config};
 use crate::serve;
 use output::Output;
@@ -104,6 +106,7 @@ fn dispatch(command: Command, out: &mut Output) -> Result<Exit, Failure> {
     match command {
         Command::Serve(args) => serve(args),
         Command::Emit(args) => emit::run(&args, out),
+        Command::Drift(Drift::Report(args)) => drift::report(&args, out),
         Command::Get(args) => read::get(&args, out),
         Command::List(args) => read::list(&args, out),
         Command::Timeline(args) => read::timeline(&args, out),

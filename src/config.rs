@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use clap::builder::FalseyValueParser;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
-use ask::{At, Deployments, Emit, Get, Lineage, List, Replay, Subscribe, Timeline};
+use ask::{At, Deployments, Drift, Emit, Get, Lineage, List, Replay, Subscribe, Timeline};
 use kafka::{Kafka, Role, Topics};
 use offline::{Import, Partition};
 use trigger::Trigger;
@@ -54,6 +54,9 @@ pub enum Command {
     Serve(Serve),
     /// Propose an event and wait for the verdict
     Emit(Emit),
+    /// Tell of drift as other tools report it
+    #[command(subcommand)]
+    Drift(Drift),
     /// Show one thing: a model, a version, what a channel or an alias names, a deployment, a proposal
     Get(Get),
     /// List models, or what a model has
@@ -359,6 +362,9 @@ mod tests {
             "annals emit promoted",
             "annals emit promoted --model iris --expect many",
             "annals emit promoted --model iris --attribute x",
+            "annals drift report --model iris report.json",
+            "annals drift report --from whylogs --model iris report.json",
+            "annals drift report --from nannyml --model iris --version 1 --channel dev -",
             "annals get",
             "annals get iris 1 --channel production",
             "annals get iris --proposal p",
@@ -398,6 +404,8 @@ mod tests {
     fn what_can_be_meant_is_understood() {
         for line in [
             "annals emit promoted --model iris --version 1 --data {} --expect 4 --no-wait --json",
+            "annals drift report --from evidently --model iris report.json",
+            "annals drift report --from nannyml --model iris --channel production --detector x --json -",
             "annals get iris",
             "annals get iris run:abc --as-of 3:17",
             "annals get --proposal p --source /x",

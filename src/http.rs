@@ -1,6 +1,7 @@
 //! The HTTP door: its paths, what they share, and what happens when there is no such path.
 
 pub mod acting;
+pub mod cdevents;
 pub mod cloudevent;
 pub mod clusters;
 pub mod cursors;
@@ -167,7 +168,8 @@ fn door_paths() -> Router<App> {
     Router::new()
         .route("/v1/events", post(publish::publish).get(replay::replay))
         .route("/v1/events/stream", get(stream::stream))
-        .route("/v1/hooks/alertmanager", post(hooks::alertmanager))
+        .route("/v1/hooks/alertmanager", post(hooks::alertmanager::alertmanager))
+        .route("/v1/hooks/drift", post(hooks::drift::drift))
         .route("/v1/cursors", get(cursors::cursors))
         .route("/v1/cursors/{name}", get(cursors::cursor).put(cursors::put_cursor).delete(cursors::forget_cursor))
         .route("/v1/proposals/{id}", get(proposal::proposal_state))

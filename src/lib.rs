@@ -4,6 +4,7 @@ pub mod arbiter;
 pub mod audit;
 pub mod cli;
 pub mod config;
+pub mod drift;
 pub mod http;
 pub mod journal;
 pub mod metrics;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgGroup, Args, ValueEnum};
+use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 
 use super::{Question, Remote, URL, Workspace, url};
 
@@ -67,6 +67,58 @@ pub struct Emit {
     /// Where to ask.
     #[command(flatten)]
     pub remote: Remote,
+}
+
+/// Drift.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Drift {
+    /// Propose the drift that a tool's report found; one that found none changes nothing
+    Report(DriftReport),
+}
+
+/// A tool's report.
+#[derive(Clone, Debug, Args)]
+#[command(group(ArgGroup::new("watched").args(["version", "channel"])))]
+#[command(after_help = "Examples:\n  \
+    annals drift report --from evidently --model iris --channel production report.json\n  \
+    annals drift report --from nannyml --model iris --version 2 --detector \"nannyml 0.13.1\" - < drift.csv\n\
+    \nThe id follows from the file and the model: the same file may be reported again. For other tools: `annals emit drifted`.")]
+pub struct DriftReport {
+    /// The tool that wrote the file
+    #[arg(long, value_enum, value_name = "TOOL")]
+    pub from: DriftTool,
+    /// The model that was watched
+    #[arg(long, value_name = "NAME")]
+    pub model: String,
+    /// Its version: a number, a label, or run:ID
+    #[arg(long, value_name = "VERSION")]
+    pub version: Option<String>,
+    /// The version that this channel holds now
+    #[arg(long, value_name = "NAME")]
+    pub channel: Option<String>,
+    /// Who noticed it, with the version, which no file tells: such as "evidently 0.7.23"
+    #[arg(long, value_name = "TEXT")]
+    pub detector: Option<String>,
+    /// Who reports it
+    #[arg(long, env = "ANNALS_ACTOR", value_name = "NAME")]
+    pub actor: Option<String>,
+    /// The file; - is standard input
+    pub file: PathBuf,
+    /// In which workspace.
+    #[command(flatten)]
+    pub workspace: Workspace,
+    /// Where to ask.
+    #[command(flatten)]
+    pub remote: Remote,
+}
+
+/// Whose reports are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DriftTool {
+    /// The JSON of Evidently 0.7
+    Evidently,
+    /// The CSV of NannyML 0.13
+    Nannyml,
 }
 
 /// One thing.

@@ -104,7 +104,10 @@ fn header_text(name: &str, value: &[u8]) -> Result<String, Refusal> {
 }
 
 /// Fills in what a door may fill in, and checks the whole.
-fn complete(mut attributes: Attributes, data: String, headers: &HeaderMap) -> Result<Proposal, Refusal> {
+///
+/// # Errors
+/// A refusal that names the attribute or the fields.
+pub fn complete(mut attributes: Attributes, data: String, headers: &HeaderMap) -> Result<Proposal, Refusal> {
     if !attributes.contains_key("id") {
         attributes.insert("id".into(), uuid::Uuid::now_v7().to_string());
     }

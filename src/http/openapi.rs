@@ -25,7 +25,7 @@ use super::{acting, clusters, cursors, hooks, proposal, publish, read, replay, s
         (name = "state", description = "how the engine is"),
     ),
     paths(
-        publish::publish, proposal::proposal_state, hooks::alertmanager, replay::replay, replay::export, stream::stream,
+        publish::publish, proposal::proposal_state, hooks::alertmanager::alertmanager, hooks::drift::drift, replay::replay, replay::export, stream::stream,
         cursors::cursors, cursors::cursor, cursors::put_cursor, cursors::forget_cursor,
         read::models, read::model, read::versions, read::version, read::history::lineage,
         read::channels, read::channel, read::aliases, read::alias, read::deployments, read::deployment, read::drifts,

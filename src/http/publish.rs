@@ -121,9 +121,17 @@ pub async fn publish(State(app): State<App>, request: Request<Body>) -> Result<R
         Mode::Structured | Mode::Batch => cloudevent::structured(&parts.headers, &body),
     };
     let proposal = proposal.inspect_err(|_| app.metrics.proposal("malformed"))?;
-    let result = app.door.submit(&proposal, wait_max(&parts.headers)).await;
+    submit_alone(&app, &proposal, &parts.headers, started).await
+}
+
+/// Proposes one event, and answers with what became of it: the way in of every door of HTTP.
+///
+/// # Errors
+/// As [`publish`].
+pub async fn submit_alone(app: &App, proposal: &Proposal, headers: &HeaderMap, started: Instant) -> Result<Response, Problem> {
+    let result = app.door.submit(proposal, wait_max(headers)).await;
     app.metrics.settled(started.elapsed());
-    Ok(settled(&app, &proposal, result)?.into_response())
+    Ok(settled(app, proposal, result)?.into_response())
 }
 
 /// `Prefer: respond-async` (RFC 7240, section 4.1): who sends it asks for the verdict later.
@@ -218,8 +226,11 @@ pub fn outcome_name(outcome: &Outcome) -> &'static str {
     }
 }
 
-/// Reads a body up to a limit.
-pub(super) async fn read(body: Body, headers: &HeaderMap, bytes_max: usize) -> Result<Bytes, Problem> {
+/// Reads a body up to a limit, in bytes.
+///
+/// # Errors
+/// 413 if it is larger, 400 if it breaks off.
+pub async fn read(body: Body, headers: &HeaderMap, bytes_max: usize) -> Result<Bytes, Problem> {
     let too_large = || {
         Problem::new(
             StatusCode::PAYLOAD_TOO_LARGE,

@@ -5,12 +5,13 @@ use axum::http::HeaderValue;
 use axum::response::Response;
 use serde::Deserialize;
 
+use super::cdevents::Words;
 use super::extract::Query;
 use super::filter::Filter;
 use super::follow;
 use super::position::{Cursor, Moment, Positions};
 use super::problem::Problem;
-use super::{App, POSITION, cloudevent, lines};
+use super::{App, POSITION, cdevents, cloudevent, lines};
 use crate::audit::bundle;
 use crate::journal::follow::{Accepted, Follower, Mark, Until};
 
@@ -35,6 +36,8 @@ pub struct Replay {
     until: Option<String>,
     /// Most events to send.
     limit: Option<u64>,
+    /// `cloudevents` (the default), or `cdevents`: promotions and deployments alone, as CDEvents in CloudEvents.
+    format: Option<String>,
 }
 
 /// Where a replay begins to send.
@@ -72,7 +75,9 @@ impl Since {
 pub async fn replay(State(app): State<App>, Query(asked): Query<Replay>) -> Result<Response, Problem> {
     let permit = lines::permit(&app)?;
     let partitions = app.door.journal().partitions();
-    let filter = Filter::new(asked.kinds.as_deref(), asked.workspace, asked.model, asked.channel)?;
+    let words = Words::asked(asked.format.as_deref())?;
+    let kinds = words.kinds(asked.kinds)?;
+    let filter = Filter::new(kinds.as_deref(), asked.workspace, asked.model, asked.channel)?;
     let moment = asked.until.as_deref().map(|text| Moment::parse(text, partitions)).transpose()?;
     let cursor = asked.after.as_deref().filter(|text| !text.contains(':')).map(Cursor::decode).transpose()?;
     let since = match (&asked.from, &asked.after) {
@@ -94,6 +99,7 @@ pub async fn replay(State(app): State<App>, Query(asked): Query<Replay>) -> Resu
     })
     .await??;
     let position = super::heads_position(&app.door.heads());
+    let asking = tokio::runtime::Handle::current();
     let mut response = lines::ndjson(permit, "a replay", move |sink| {
         let mut sent = 0;
         while sent < limit
@@ -101,7 +107,13 @@ pub async fn replay(State(app): State<App>, Query(asked): Query<Replay>) -> Resu
         {
             let view = event.record.view().map_err(|e| e.to_string())?;
             if since.has(&event) && filter.wants(&view) {
-                cloudevent::write(event.partition, &event.record, sink.block()).map_err(|e| e.to_string())?;
+                let mut line = Vec::new();
+                cloudevent::write(event.partition, &event.record, &mut line).map_err(|e| e.to_string())?;
+                if words == Words::CdEvents {
+                    let told = asking.block_on(cdevents::tell(&app, &line)).map_err(|problem| problem.detail)?;
+                    line = told.json.to_string().into_bytes();
+                }
+                sink.block().extend_from_slice(&line);
                 sink.end_line().map_err(|e| e.to_string())?;
                 sent += 1;
             }

@@ -5,6 +5,7 @@
 //! takes them, and one that takes none for a while is disconnected by the listener.
 
 mod form;
+mod told;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use tokio::time::Instant;
 
 use self::form::Form;
 use super::App;
+use super::cdevents::Words;
 use super::extract::Query;
 use super::filter::Filter;
 use super::follow;
@@ -55,6 +57,8 @@ pub struct Subscription {
     from: Option<String>,
     /// A cursor: the `id` of the last event that was taken. `Last-Event-ID` goes before it.
     after: Option<String>,
+    /// `cloudevents` (the default), or `cdevents`: promotions and deployments alone, as CDEvents in CloudEvents.
+    format: Option<String>,
 }
 
 /// Streams events as Server-Sent Events, at least once, each with a cursor as its `id`.
@@ -78,7 +82,9 @@ pub struct Subscription {
 pub async fn stream(State(app): State<App>, headers: HeaderMap, Query(asked): Query<Subscription>) -> Result<Response, Problem> {
     let permit = app.places.subscribers.clone().try_acquire_owned();
     let permit = permit.map_err(|_| Problem::unavailable("busy", "there are too many subscribers", "try again later"))?;
-    let filter = Filter::new(asked.kinds.as_deref(), asked.workspace, asked.model, asked.channel)?;
+    let words = Words::asked(asked.format.as_deref())?;
+    let kinds = words.kinds(asked.kinds)?;
+    let filter = Filter::new(kinds.as_deref(), asked.workspace, asked.model, asked.channel)?;
     let last = match headers.get("last-event-id") {
         Some(id) => Some(id.to_str().unwrap_or("?").to_owned()),
         None => asked.after,
@@ -123,8 +129,14 @@ pub async fn stream(State(app): State<App>, headers: HeaderMap, Query(asked): Qu
         ended: false,
         _permit: permit,
     };
-    let body = futures_util::stream::unfold(live, async |mut live| live.next().await.map(|bytes| (Ok::<_, Infallible>(bytes), live)));
-    let mut response = Body::from_stream(body).into_response();
+    let body = match words {
+        Words::Ours => {
+            let next = async |mut live: Live| live.next().await.map(|bytes| (Ok::<_, Infallible>(bytes), live));
+            Body::from_stream(futures_util::stream::unfold(live, next))
+        }
+        Words::CdEvents => Body::from_stream(told::stream(app, live)),
+    };
+    let mut response = body.into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, form.content_type());
     if let Ok(begin) = HeaderValue::from_str(&begin) {

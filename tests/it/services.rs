@@ -48,6 +48,14 @@ pub fn python() -> Command {
     command
 }
 
+/// A Python with the libraries that watch models for drift.
+#[track_caller]
+pub fn drift_python() -> Command {
+    let mut command = Command::new(variable("ANNALS_TEST_DRIFT_PYTHON"));
+    command.arg("-B").stdin(Stdio::null());
+    command
+}
+
 /// Runs a piece of Python with these arguments and returns what it printed; it fails when the Python fails.
 #[track_caller]
 pub fn run_python(code: &str, arguments: &[&str]) -> String {

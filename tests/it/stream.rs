@@ -9,18 +9,19 @@ use serde_json::{Value, json};
 use crate::stage::{DEADLINE, Engine, digest, eventually, fresh, register};
 
 /// An open stream.
-struct Stream {
+pub struct Stream {
     lines: Box<dyn BufRead + Send>,
 }
 
-struct Message {
-    id: String,
-    event: String,
-    data: Value,
+/// What an SSE client gets of one.
+pub struct Message {
+    pub id: String,
+    pub event: String,
+    pub data: Value,
 }
 
 impl Stream {
-    fn open(engine: &Engine, query: &str, last: Option<&str>) -> Self {
+    pub fn open(engine: &Engine, query: &str, last: Option<&str>) -> Self {
         let agent: ureq::Agent = ureq::Agent::config_builder().timeout_recv_body(Some(DEADLINE)).build().into();
         let mut request = agent.get(format!("{}/v1/events/stream{query}", engine.url));
         if let Some(last) = last {
@@ -31,7 +32,7 @@ impl Stream {
         Self { lines: Box::new(BufReader::new(response.into_body().into_reader())) }
     }
 
-    fn next(&mut self) -> Message {
+    pub fn next(&mut self) -> Message {
         let (mut id, mut event, mut data) = (String::new(), String::new(), String::new());
         loop {
             let mut line = String::new();

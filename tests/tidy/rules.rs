@@ -204,16 +204,29 @@ fn sql(source: &Source, report: &mut Report<'_>) {
 }
 
 /// Which rooms of src/ a room may name, beside `config` and `metrics`; `serve` wires all.
-const EDGES: [(&str, &[&str]); 10] = [
+const EDGES: [(&str, &[&str]); 11] = [
     ("main", &["cli"]),
     // Commands that work on a directory without a server need the journal itself and the views'
     // source; a replay has the door's form of an event, its filters and its times.
     (
         "cli",
-        &["serve", "audit", "arbiter::resume", "journal", "runner", "http::cloudevent", "http::filter", "http::position", "http::problem"],
+        &[
+            "serve",
+            "audit",
+            "arbiter::resume",
+            "drift",
+            "journal",
+            "runner",
+            "http::cloudevent",
+            "http::filter",
+            "http::position",
+            "http::problem",
+        ],
     ),
     // The runner knows how far each view is, which every read waits for.
-    ("http", &["arbiter::door", "arbiter::Status", "arbiter::drive::AllCounts", "journal", "runner", "audit", "world"]),
+    ("http", &["arbiter::door", "arbiter::Status", "arbiter::drive::AllCounts", "drift", "journal", "runner", "audit", "world"]),
+    // From bytes to data, for whoever has the bytes.
+    ("drift", &[]),
     ("arbiter", &["journal"]),
     ("runner", &["arbiter::door", "journal"]),
     // It follows the journal and hands events on as the door writes them; an actor that converges asks what is wanted

@@ -73,7 +73,7 @@ def test_every_question_is_described_and_asked(engine: Engine, document: dict[st
     for path, names in asked.items():
         takes = {p["name"] for p in described[path]["parameters"] if p["in"] == "query"}
         assert names <= takes, path
-        assert takes <= names | {"after"}, f"{path}: give the method in src/annals/ this parameter too"
+        assert takes <= names | {"after", "format"}, f"{path}: give the method in src/annals/ this parameter too"
     left = {path for path, operation in described.items() if "models" in operation["tags"]} - set(asked)
     assert not left, "add a question to src/annals/reads.py"
 

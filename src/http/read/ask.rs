@@ -136,6 +136,18 @@ impl Ask {
         Ok(Self { runner, workspace, at, position, point })
     }
 
+    /// Asks about now, behind these positions at least.
+    ///
+    /// # Errors
+    /// 503 while the view is not so far.
+    pub async fn behind(app: &App, view: &str, positions: &str) -> Result<Self, Problem> {
+        let mut headers = HeaderMap::new();
+        if let Ok(positions) = HeaderValue::from_str(positions) {
+            headers.insert(MIN_POSITION, positions);
+        }
+        Self::new(app, &headers, view, None, None).await
+    }
+
     /// The views.
     pub fn views(&self) -> &Views {
         self.runner.views()

@@ -4,8 +4,8 @@ use annals_events::record::{Corrupt, Record};
 use axum::body::Bytes;
 use axum::http::{HeaderMap, HeaderValue, header};
 
-use crate::http::cloudevent;
 use crate::http::problem::Problem;
+use crate::http::{cdevents, cloudevent};
 
 /// What a client should wait before it connects again.
 const RETRY_MS: u32 = 1_000;
@@ -76,10 +76,28 @@ impl Form {
 
     /// Why the stream ends.
     pub fn problem(self, problem: &Problem) -> Bytes {
-        let json = serde_json::to_string(problem).unwrap_or_default();
+        self.problem_of(&serde_json::to_vec(problem).unwrap_or_default())
+    }
+
+    /// As [`Form::problem`], of what is JSON already.
+    pub fn problem_of(self, json: &[u8]) -> Bytes {
+        let (before, behind): (&[u8], &[u8]) = match self {
+            Self::Sse => (b"event: problem\ndata: ", b"\n\n"),
+            Self::Lines => (b"{\"problem\":", b"}\n"),
+        };
+        [before, json, behind].concat().into()
+    }
+
+    /// An event in other words than ours.
+    pub fn told(self, event: &cdevents::Event, out: &mut Vec<u8>) {
+        let cursor = event.cursor.as_deref().unwrap_or_default();
         match self {
-            Self::Sse => format!("event: problem\ndata: {json}\n\n").into(),
-            Self::Lines => format!("{{\"problem\":{json}}}\n").into(),
+            Self::Sse => out.extend_from_slice(format!("id: {cursor}\nevent: {}\ndata: {}\n\n", event.kind, event.json).as_bytes()),
+            Self::Lines => {
+                let mut json = event.json.clone();
+                json["cursor"] = cursor.into();
+                out.extend_from_slice(format!("{json}\n").as_bytes());
+            }
         }
     }
 }
