@@ -19,7 +19,7 @@ use crate::{bench_dir, figure};
 /// Promotions, each of a model of its own.
 const PROMOTIONS: usize = 1_000;
 /// Applies that are under way at once; as many tasks of one rule the engine does at once.
-const AT_ONCE: usize = 8;
+const AT_ONCE: usize = 16;
 /// What the rate must be of the bare one.
 const GOAL: f64 = 0.60;
 const LONGEST: Duration = Duration::from_secs(600);

@@ -14,7 +14,7 @@ use crate::live::Failure;
 use crate::table::Cell;
 
 /// Most tasks of one rule that are under way at once: one slow rule must not take all.
-pub const RULE_TASKS_MAX: usize = 8;
+pub const RULE_TASKS_MAX: usize = 16;
 /// Settled tasks that are kept of each rule and state.
 const KEPT_MAX: i64 = 10_000;
 /// How long settled tasks are kept, in milliseconds; parked ones wait longer for a person.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use annals_events::names::VersionRef;
+use annals_events::names::{VersionRef, partition_of};
 use annals_projections::{AsOf, Doc, Page};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -96,10 +96,13 @@ impl Registry {
         Self { door, runner }
     }
 
-    /// The views, as far as the journal is now.
-    async fn current(&self) -> Result<Arc<Runner>, String> {
+    /// The views, as far as the journal is now; about one model, if there is a key.
+    async fn current(&self, key: Option<&str>) -> Result<Arc<Runner>, String> {
         let runner = (self.runner)().ok_or("the views are not open yet")?;
-        let heads: Vec<(u32, u64)> = self.door.heads().into_iter().filter_map(|head| Some((head.partition, head.seq?))).collect();
+        let heads = self.door.heads();
+        let about = key.map(|key| partition_of(key, u32::try_from(heads.len()).unwrap_or(u32::MAX)));
+        let wanted = heads.into_iter().filter(|head| about.is_none_or(|partition| head.partition == partition));
+        let heads: Vec<(u32, u64)> = wanted.filter_map(|head| Some((head.partition, head.seq?))).collect();
         if runner.wait_for(VIEW, &heads, BEHIND_MAX).await {
             return Ok(runner);
         }
@@ -111,7 +114,7 @@ impl Registry {
     /// # Errors
     /// Why nobody knows.
     pub async fn model(&self, key: &str) -> Result<Known, String> {
-        let runner = self.current().await?;
+        let runner = self.current(Some(key)).await?;
         let views = runner.views();
         let channels = views.channels(key, &AsOf::Now).await.map_err(|e| e.to_string())?.iter().map(read).collect::<Result<_, _>>()?;
         let (mut deployments, mut page) = (Vec::new(), Page { after: None, limit: 1000 });
@@ -127,12 +130,12 @@ impl Registry {
         }
     }
 
-    /// One version of a model.
+    /// One version of a model that was registered before [`Registry::model`] was asked: that does not change.
     ///
     /// # Errors
     /// Why nobody knows.
     pub async fn version(&self, key: &str, version: u64) -> Result<Version, String> {
-        let runner = self.current().await?;
+        let runner = (self.runner)().ok_or("the views are not open yet")?;
         let found = runner.views().version(key, &VersionRef::Number(version), &AsOf::Now).await.map_err(|e| e.to_string())?;
         found.as_ref().map(read).transpose()?.ok_or_else(|| format!("{key} has no version {version}"))
     }
@@ -142,7 +145,7 @@ impl Registry {
     /// # Errors
     /// Why nobody knows.
     pub async fn channel(&self, workspace: &str, channel: &str) -> Result<Vec<Held>, String> {
-        let runner = self.current().await?;
+        let runner = self.current(None).await?;
         let (mut all, mut page) = (Vec::new(), Page { after: None, limit: 1000 });
         loop {
             let found = runner.views().channel_across_models(Some(workspace), channel, &AsOf::Now, &page).await;

@@ -238,7 +238,9 @@ impl Deployer {
         };
         let error = match standing::of(made.made, object) {
             Standing::Up(mut observed) => {
-                if let Some(digest) = standing::image_digest(&cluster.pods(&r.target.namespace, object).await) {
+                let has_pods = observed.get("replicas_ready") != Some(&json!(0));
+                let pods = if has_pods { cluster.pods(&r.target.namespace, object).await } else { Vec::new() };
+                if let Some(digest) = standing::image_digest(&pods) {
                     observed.insert("image_digest".into(), json!(digest));
                 }
                 return self.up(r, &going, observed).await;
