@@ -8,8 +8,8 @@ pub mod evidently;
 pub mod nannyml;
 
 use annals_events::names::Key;
+use annals_events::record::Hash;
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 
 /// Largest file that is read, in bytes.
 pub const REPORT_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -289,11 +289,7 @@ struct Evidence<'a> {
 /// `sha256:…` of a file.
 #[must_use]
 pub fn digest(bytes: &[u8]) -> String {
-    format!("sha256:{}", hex(&Sha256::digest(bytes)))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    format!("sha256:{}", Hash::of(bytes))
 }
 
 /// The proposal that a report's drift is. `detector` says who noticed it, if somebody knows more than the file.
@@ -302,7 +298,7 @@ fn hex(bytes: &[u8]) -> String {
 /// If the payload cannot be written, which it can.
 pub fn propose(tool: Tool, file: &[u8], key: &Key, drift: &Drift, detector: Option<&str>) -> Result<Proposed, serde_json::Error> {
     let digest = digest(file);
-    let of_model = hex(&Sha256::digest(format!("{digest} {key}")));
+    let of_model = Hash::of(format!("{digest} {key}").as_bytes()).to_string();
     let payload = Payload {
         drift: format!("{}-{}", tool.name(), &digest["sha256:".len()..][..16]),
         kind: drift.head.moved,

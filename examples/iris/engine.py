@@ -3,14 +3,17 @@
 import json
 import os
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
+from pathlib import Path
 
 READY_DEADLINE_S = 20
 COMMAND_DEADLINE_S = 60
@@ -152,6 +155,27 @@ class Annals:
     def ask(self, *arguments):
         """A reading command's answer as JSON, not shown."""
         return json.loads(self.run(*arguments, "--json"))
+
+
+def example(name, keep, tell):
+    """Runs `tell(work)` in a temporary folder, and answers the exit code; `tell` says what it was, for the last line."""
+    end_on_signals()
+    began = time.monotonic()
+    work = Path(tempfile.mkdtemp(prefix="annals-iris-"))
+    try:
+        what = tell(work)
+        say(f"{what} in {time.monotonic() - began:.1f} s")
+    except Failure as failure:
+        print(f"\n{name} failed: {failure}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    finally:
+        if keep:
+            print(f"kept: {work}", file=sys.stderr)
+        else:
+            shutil.rmtree(work, ignore_errors=True)
+    return 0
 
 
 def brief(data):

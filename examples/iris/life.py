@@ -7,17 +7,15 @@ one `annals emit` whose exit code counts. Read `life` from top to bottom.
 import argparse
 import json
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
 
 import train
-from engine import Failure, end_on_signals, say, serving, stop, topics
+from engine import Failure, example, say, serving, stop, topics
 
 ACCURACY_MIN = 0.90
 HERE = Path(__file__).resolve().parent
@@ -234,26 +232,15 @@ def main():
     parser.add_argument("--schema-registry", metavar="URL", help="register the events' schemas there")
     parser.add_argument("--database", metavar="URL", help="keep the views in this PostgreSQL database")
     options = parser.parse_args()
-    end_on_signals()
-    began = time.monotonic()
-    work = Path(tempfile.mkdtemp(prefix="annals-iris-"))
-    try:
+
+    def tell(work):
         with ExitStack() as stack:
             annals = stack.enter_context(serving(options.annals, work / "annals", where(options, stack)))
             then, later = life(annals, stack, work)
             answers(annals, then, later, work / "journal.ndjson")
-        say(f"iris lived its whole life in {time.monotonic() - began:.1f} s")
-    except Failure as failure:
-        print(f"\nexamples/iris/run failed: {failure}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    finally:
-        if options.keep:
-            print(f"kept: {work}", file=sys.stderr)
-        else:
-            shutil.rmtree(work, ignore_errors=True)
-    return 0
+        return "iris lived its whole life"
+
+    return example("examples/iris/run", options.keep, tell)
 
 
 if __name__ == "__main__":

@@ -8,15 +8,12 @@ new season, and then only watches. The cluster is a real API server with its con
 import argparse
 import json
 import os
-import shutil
 import sys
-import tempfile
 import time
-from contextlib import ExitStack
 from pathlib import Path
 
 import train
-from engine import Failure, end_on_signals, say, serving, stop
+from engine import Failure, example, say, serving, stop
 from life import ACCURACY_MIN, Scorer
 
 HERE = Path(__file__).resolve().parent
@@ -130,34 +127,22 @@ def main():
     parser.add_argument("--kubeconfig", required=True, help="the cluster that it deploys to")
     parser.add_argument("--keep", action="store_true", help="leave journal and models in place")
     options = parser.parse_args()
-    end_on_signals()
-    began = time.monotonic()
-    work = Path(tempfile.mkdtemp(prefix="annals-iris-"))
-    # what the training is to find: this Python with scikit-learn, the program, and a place for its files
-    surroundings = {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
-        "IRIS_ANNALS": str(Path(options.annals).resolve()),
-        "IRIS_WORK": str(work / "trained"),
-    }
     flags = ["--kubernetes", f"here={options.kubeconfig}", "--commands", str(HERE / "commands")]
-    try:
-        with ExitStack() as stack:
-            annals = stack.enter_context(serving(options.annals, work / "annals", flags, surroundings))
+
+    def tell(work):
+        # what the training is to find: this Python with scikit-learn, the program, and a place for its files
+        surroundings = {
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
+            "IRIS_ANNALS": str(Path(options.annals).resolve()),
+            "IRIS_WORK": str(work / "trained"),
+        }
+        with serving(options.annals, work / "annals", flags, surroundings) as annals:
             loop(annals, work)
             answers(annals)
             take_down(annals)
-        say(f"iris looked after itself; all of it took {time.monotonic() - began:.1f} s")
-    except Failure as failure:
-        print(f"\nexamples/iris/run --kubernetes failed: {failure}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    finally:
-        if options.keep:
-            print(f"kept: {work}", file=sys.stderr)
-        else:
-            shutil.rmtree(work, ignore_errors=True)
-    return 0
+        return "iris looked after itself"
+
+    return example("examples/iris/run --kubernetes", options.keep, tell)
 
 
 if __name__ == "__main__":

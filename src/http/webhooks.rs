@@ -22,7 +22,8 @@ use super::rules::{Changed, Which, Why, Within, existing, is_of, parse, parse_or
 use crate::journal::wall_clock;
 use crate::world::rule::read::Named;
 use crate::world::rule::{Endpoint, Family, Rule, State as RuleState};
-use crate::world::webhook::{keys, sign};
+use crate::world::webhook::keys::{self, Told};
+use crate::world::webhook::sign;
 
 /// The paths of webhooks.
 pub fn paths() -> Router<App> {
@@ -166,7 +167,7 @@ pub async fn put(State(app): State<App>, Path(name): Path<String>, Query(within)
     app.sender.allowed().check_url(&wanted.url).map_err(|e| unusable(e, "give another URL, or allow its network"))?;
     // the key first: an event that comes right behind must find one
     let owner = keys::owner(workspace, &name);
-    let secret = keys::ensure(&ops, &owner, &wanted.signing, wall_clock()).await.map_err(no_key)?;
+    let told = keys::ensure(&ops, &owner, &wanted.signing, wall_clock()).await.map_err(no_key)?;
     let Value::Object(mut data) = spec else { return Err(Problem::internal("a rule is no object")) };
     data.insert("state".into(), state.as_str().into());
     let why = Why { actor: wanted.actor, reason: wanted.reason };
@@ -174,13 +175,13 @@ pub async fn put(State(app): State<App>, Path(name): Path<String>, Query(within)
         Ok(changed) => changed,
         Err(refused) => {
             // a secret that nobody was told is of no use: the next try makes another
-            if secret.is_some() {
-                ops.forget_secrets(&owner).await.map_err(problem)?;
+            if let Some(told) = told {
+                ops.forget_secret(&owner, &told.id).await.map_err(problem)?;
             }
             return Err(refused);
         }
     };
-    answer(&ops, workspace, &name, secret, Some(changed)).await
+    answer(&ops, workspace, &name, told, Some(changed)).await
 }
 
 /// Ends a webhook: what waits is skipped, and its keys are forgotten. History keeps the rule.
@@ -259,10 +260,10 @@ pub async fn rotate(
     }
     let row = existing(&ops, &hook(within.workspace(), &name)).await?;
     let kind = spec_of(&row).get("signing").and_then(Value::as_str).unwrap_or(sign::ED25519).to_owned();
-    let secret = keys::rotate(&ops, &keys::owner(within.workspace(), &name), &kind, wall_clock(), overlap_s).await.map_err(no_key)?;
+    let told = keys::rotate(&ops, &keys::owner(within.workspace(), &name), &kind, wall_clock(), overlap_s).await.map_err(no_key)?;
     // what failed for want of a key, or with the old one, need not wait
     ops.replay(&row.rule(), Replay::Waiting, wall_clock()).await.map_err(problem)?;
-    answer(&ops, within.workspace(), &name, secret, None).await
+    answer(&ops, within.workspace(), &name, told, None).await
 }
 
 async fn change(app: &App, which: &Which<'_>, state: RuleState, body: &[u8]) -> Result<Response, Problem> {
@@ -276,9 +277,9 @@ fn hook<'a>(workspace: &'a str, name: &'a str) -> Which<'a> {
     Which { family: Family::Subscription, workspace, name }
 }
 
-async fn answer(ops: &Ops, workspace: &str, name: &str, secret: Option<String>, changed: Option<Changed>) -> Result<Response, Problem> {
+async fn answer(ops: &Ops, workspace: &str, name: &str, told: Option<Told>, changed: Option<Changed>) -> Result<Response, Problem> {
     let row = existing(ops, &hook(workspace, name)).await?;
-    let webhook = Webhook { secret, changed: changed.map(|changed| changed.0), ..one(ops, &row).await? };
+    let webhook = Webhook { secret: told.map(|told| told.secret), changed: changed.map(|changed| changed.0), ..one(ops, &row).await? };
     Ok(super::json(&webhook))
 }
 

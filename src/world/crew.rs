@@ -37,18 +37,19 @@ const SETTLE_PAUSE: [Duration; 2] = [Duration::from_millis(500), Duration::from_
 pub async fn run(world: &Arc<World>) -> Result<(), Trouble> {
     let mut jobs: JoinSet<Result<(), Error>> = JoinSet::new();
     let mut lanes: HashMap<Id, (String, String)> = HashMap::new();
+    let mut away = None;
     loop {
         let now = wall_clock();
         if lanes.len() < JOBS_MAX {
             let busy: Vec<_> = lanes.values().cloned().collect();
             let due = world.ops.due(now, JOBS_MAX - lanes.len(), &busy).await;
-            for task in world.asked(due)?.unwrap_or_default() {
+            for task in world.asked(due, &mut away)?.unwrap_or_default() {
                 let lane = (task.rule.clone(), task.lane.clone());
                 let handle = jobs.spawn(work(Arc::clone(world), task));
                 lanes.insert(handle.id(), lane);
             }
         }
-        let next = world.asked(world.ops.next_due(now).await)?.flatten();
+        let next = world.asked(world.ops.next_due(now).await, &mut away)?.flatten();
         let wait = next.map_or(IDLE, |next| until(now, next).min(IDLE));
         tokio::select! {
             Some(ended) = jobs.join_next_with_id(), if !jobs.is_empty() => {

@@ -22,8 +22,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use annals_events::kind::Kind;
+use annals_events::record::Hash;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use self::cluster::{Applying, Cluster, Target, Trouble};
 use self::mark::{Mark, NotOver};
@@ -201,8 +201,8 @@ fn label(text: &str) -> String {
     if dashed.len() <= NAME_MAX {
         return dashed.to_owned();
     }
-    let digest: String = Sha256::digest(text).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-    format!("{}-{digest}", dashed[..NAME_MAX - 9].trim_end_matches('-'))
+    let digest = Hash::of(text.as_bytes()).to_string();
+    format!("{}-{}", dashed[..NAME_MAX - 9].trim_end_matches('-'), &digest[..8])
 }
 
 /// What a rule makes of a version.
@@ -234,11 +234,13 @@ fn first_id(rule: &Rule, modelseq: u64) -> String {
     format!("{}-{modelseq}", rule.name)
 }
 
-/// Whether a deployment is this rule's: a rule's name may begin with another one's.
-fn is_of(rule: &Rule, deployment: &str) -> bool {
-    let behind = deployment.strip_prefix(&rule.name).and_then(|rest| rest.strip_prefix('-'));
-    let is_count = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    behind.is_some_and(|rest| is_count(rest.split_once('.').filter(|(_, n)| is_count(n)).map_or(rest, |(first, _)| first)))
+/// The count of the event that led to a deployment of this rule; `None` of what is no deployment of it: a rule's name may
+/// begin with another one's.
+fn count_of(rule: &Rule, deployment: &str) -> Option<u64> {
+    let behind = deployment.strip_prefix(&rule.name)?.strip_prefix('-')?;
+    let count = |text: &str| text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse::<u64>().ok())?;
+    let (first, again) = behind.split_once('.').unwrap_or((behind, "2"));
+    count(again).and(count(first))
 }
 
 /// It could not be asked or decided now, and it may pass by itself: an outage of ours or of the cluster's uses up no tries.
@@ -287,8 +289,11 @@ mod tests {
             Rule::read(&named, &json!({"when": {"type": ["promoted"]}, "do": {"kubernetes": {"cluster": "c", "image": "i"}}})).unwrap()
         };
         let (serve, other) = (rule("serve"), rule("serve-7"));
+        let is_of = |rule: &Rule, id: &str| count_of(rule, id).is_some();
         assert!(is_of(&serve, &first_id(&serve, 7)) && is_of(&serve, "serve-7.2") && is_of(&other, &first_id(&other, 12)));
         assert!(!is_of(&serve, "serve-7-12") && !is_of(&serve, "serve-eu-7") && !is_of(&serve, "serve-") && !is_of(&serve, "serve-7."));
+        let dotted = rule("serve.v1");
+        assert_eq!((count_of(&dotted, "serve.v1-7.3"), count_of(&serve, "serve.v1-7")), (Some(7), None));
     }
 
     #[test]

@@ -238,12 +238,20 @@ impl World {
         }
     }
 
-    /// What the store answered; none if it is away for now, which is told.
-    pub(super) fn asked<T>(&self, answer: Result<T, Error>) -> Result<Option<T>, Trouble> {
+    /// What the store answered; none if it is away for now, which is told until it answers. `away` is what was told.
+    pub(super) fn asked<T>(&self, answer: Result<T, Error>, away: &mut Option<String>) -> Result<Option<T>, Trouble> {
         match answer {
-            Ok(answer) => Ok(Some(answer)),
+            Ok(answer) => {
+                if let Some(told) = away.take() {
+                    let mut standing = self.stand();
+                    standing.trouble = standing.trouble.take().filter(|trouble| *trouble != told);
+                }
+                Ok(Some(answer))
+            }
             Err(e @ Error::OpsUnavailable(_)) => {
-                self.worry(&e.to_string());
+                let text = e.to_string();
+                self.worry(&text);
+                *away = Some(text);
                 Ok(None)
             }
             Err(e) => Err(e.into()),

@@ -199,6 +199,8 @@ def judged(stage, engines, receiver, follower, watch, publisher):
     events = {event["id"]: int(event["modelseq"]) for event in history}
     if missing := [name for name, *_ in publisher.accepted if name not in events]:
         raise Failure(f"accepted, and not in the journal: {missing[:5]}")
+    # a delivery that failed twice waits for minutes: an operator would not
+    stage.run("webhook", "replay", "ours", "--waiting", "--url", engines[0].url)
     copies = {}
     for name, ledger in (("webhook", receiver.ledger), ("subscriber", follower.ledger)):
         took = lambda ledger=ledger: lines(ledger)  # noqa: E731

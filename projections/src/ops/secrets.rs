@@ -100,14 +100,26 @@ impl Ops {
         rows.iter().map(Secret::read).collect::<Result<_, _>>().map_err(|e| self.fault(e))
     }
 
+    /// Forgets one secret of an owner.
+    ///
+    /// # Errors
+    /// [`Error::OpsUnavailable`], [`Error::Damaged`].
+    pub async fn forget_secret(&self, owner: &str, id: &str) -> Result<(), Error> {
+        self.forget(Statement::new("DELETE FROM secrets WHERE owner = ? AND id = ?", [owner.into(), id.into()])).await
+    }
+
     /// Forgets all secrets of an owner that is no more.
     ///
     /// # Errors
     /// [`Error::OpsUnavailable`], [`Error::Damaged`].
     pub async fn forget_secrets(&self, owner: &str) -> Result<(), Error> {
+        self.forget(Statement::new("DELETE FROM secrets WHERE owner = ?", [owner.into()])).await
+    }
+
+    async fn forget(&self, statement: Statement) -> Result<(), Error> {
         let forgetting = async {
             let mut writer = self.inner.database.writer(DOOR).await?;
-            Ok(writer.run(Statement::new("DELETE FROM secrets WHERE owner = ?", [owner.into()])).await?)
+            Ok(writer.run(statement).await?)
         };
         self.working(DOOR, forgetting).await
     }

@@ -58,8 +58,8 @@ impl Views {
         let rows = reader.rows(Statement::new(sql, [])).await;
         let found: Vec<Measured> = rows.and_then(|rows| rows.iter().map(measured).collect()).map_err(|e| self.fault(e))?;
         let mut seen = HashSet::new();
-        let first = |m: &&Measured| seen.insert((m.key.clone(), m.version, m.channel.clone(), m.metric.clone()));
-        Ok(found.iter().filter(first).cloned().collect())
+        let first = |m: &Measured| seen.insert((m.key.clone(), m.version, m.channel.clone(), m.metric.clone()));
+        Ok(found.into_iter().filter(first).collect())
     }
 }
 

@@ -172,6 +172,19 @@ impl Cluster {
         self.within(api.get_opt(&target.name)).await?.map(|object| as_json(&object)).transpose()
     }
 
+    /// The object of a kind that a rule may have made there. Not to be allowed to see what was never made does no harm, nor
+    /// does a cluster without InferenceServices.
+    ///
+    /// # Errors
+    /// [`Trouble`].
+    pub async fn may_have(&self, target: &Target, made: Made) -> Result<Option<Value>, Trouble> {
+        match self.get(target, &resource(made, None)).await {
+            Err(Trouble::NotServed(_)) => Ok(None),
+            Err(Trouble::Denied(_)) if made == Made::InferenceService => Ok(None),
+            answer => answer,
+        }
+    }
+
     /// Applies the manifest, server-side, and answers what the object is then. `over` is the object as
     /// it was read: if it changed since, nothing is applied.
     ///

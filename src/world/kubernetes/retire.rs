@@ -2,7 +2,7 @@
 
 use annals_events::kind::Kind;
 
-use super::cluster::{Target, Trouble, resource};
+use super::cluster::{Target, resource};
 use super::mark::Mark;
 use super::registry::{Deployment, Known};
 use super::template::Made;
@@ -32,14 +32,7 @@ impl Deployer {
         let cluster = self.cluster(&target.cluster).map_err(|t| done(job, &t))?;
         // The rule may have made something of another kind when it was put there.
         for made in [Made::Deployment, Made::InferenceService] {
-            let resource = resource(made, None);
-            let found = match cluster.get(&target, &resource).await {
-                Ok(Some(found)) => found,
-                // Not to be allowed to see what we never made does no harm.
-                Ok(None) | Err(Trouble::NotServed(_)) => continue,
-                Err(Trouble::Denied(_)) if made == Made::InferenceService => continue,
-                Err(trouble) => return Err(done(job, &trouble)),
-            };
+            let Some(found) = cluster.may_have(&target, made).await.map_err(|t| done(job, &t))? else { continue };
             let is_ours = |mark: &Mark| mark.model == job.event.key && mark.channel.as_deref() == Some(channel);
             let Some(mark) = Mark::of(&found).filter(is_ours) else { continue };
             if !self.made(&target, &mark).await.map_err(|why| wait(job, why))? {
@@ -48,7 +41,7 @@ impl Deployer {
             if mark.modelseq > job.event.modelseq {
                 return Err(Done::Skipped { note: format!("version {} is there by a newer event", mark.version) });
             }
-            cluster.delete(&target, &resource, &found).await.map_err(|t| done(job, &t))?;
+            cluster.delete(&target, &resource(made, None), &found).await.map_err(|t| done(job, &t))?;
         }
         let mut events = Vec::new();
         let serves = |d: &&Deployment| d.target == path && d.channel.as_deref().is_none_or(|served| served == channel);

@@ -12,7 +12,7 @@ use super::mark::Mark;
 use super::registry::{Deployment, Known};
 use super::standing::{self, Standing};
 use super::template::{Made, Manifest};
-use super::{Deployer, NotApplied, done, first_id, is_of, manifest, never, outcome, target, wait};
+use super::{Deployer, NotApplied, count_of, done, first_id, manifest, never, outcome, target, wait};
 use crate::journal::wall_clock;
 use crate::world::propose::{NotProposed, Proposed};
 use crate::world::rule::Kubernetes;
@@ -113,8 +113,8 @@ impl Deployer {
 
     /// Ends with what was requested for this event and did not come up.
     async fn superseded(&self, job: &Job, known: &Known, by: &str) -> Result<Done, Done> {
-        let (note, first) = (format!("superseded by {by}"), first_id(&job.rule, job.event.modelseq));
-        let is_ours = |id: &str| is_of(&job.rule, id) && id.split('.').next() == Some(&first);
+        let note = format!("superseded by {by}");
+        let is_ours = |id: &str| count_of(&job.rule, id) == Some(job.event.modelseq);
         for open in known.deployments.iter().filter(|d| d.state == "requested" && is_ours(&d.deployment)) {
             let data = json!({"deployment": open.deployment, "error": format!("{note} before it was up")});
             if let Err(NotProposed::Unsettled(why)) = self.propose(job, Kind::DeploymentFailed, open.version, data).await {
@@ -146,13 +146,9 @@ impl Deployer {
     async fn back_again(&self, r: &Rollout<'_>, id: String) -> Result<Done, Done> {
         let cluster = self.cluster(&r.target.cluster).map_err(|t| done(r.job, &t))?;
         for made in [Made::Deployment, Made::InferenceService] {
-            match cluster.get(&r.target, &resource(made, None)).await {
-                Ok(Some(found)) if Mark::of(&found).is_some_and(|mark| mark.deployment == id) => {
-                    return self.ended(r, &id, "it is up already", Vec::new()).await;
-                }
-                Ok(_) | Err(Trouble::NotServed(_)) => {}
-                Err(Trouble::Denied(_)) if made == Made::InferenceService => {}
-                Err(trouble) => return Err(done(r.job, &trouble)),
+            let found = cluster.may_have(&r.target, made).await.map_err(|t| done(r.job, &t))?;
+            if found.as_ref().and_then(Mark::of).is_some_and(|mark| mark.deployment == id) {
+                return self.ended(r, &id, "it is up already", Vec::new()).await;
             }
         }
         self.apply(r, id).await
@@ -302,7 +298,7 @@ impl Deployer {
             .deployments
             .iter()
             .filter(|d| d.state == "active" && d.channel.as_deref() == Some(&r.channel) && d.target != r.target.path())
-            .filter(|d| is_of(&r.job.rule, &d.deployment))
+            .filter(|d| count_of(&r.job.rule, &d.deployment).is_some())
             .collect();
         for old in displaced {
             let reason = format!("the rule {} has another target now: {}", r.job.rule.name, r.target.path());

@@ -16,7 +16,7 @@ use super::cluster::{Applying, MANAGER, Target, Trouble, as_json, resource, trou
 use super::mark::Mark;
 use super::registry::Known;
 use super::template::{Made, NAMESPACE};
-use super::{Deployer, is_of, manifest, target};
+use super::{Deployer, count_of, manifest, target};
 use crate::world::propose::{NotProposed, Wanted};
 use crate::world::rule::fit::matches;
 use crate::world::rule::{Do, Format, Kubernetes, Rule};
@@ -77,21 +77,20 @@ pub async fn run(deployer: Arc<Deployer>, mut rules: watch::Receiver<Rules>, mut
 fn places(rules: &Rules) -> BTreeSet<Place> {
     let mut found = BTreeSet::new();
     for (_, kubernetes) in rules.iter().filter_map(of_kubernetes) {
-        let place = Place { cluster: kubernetes.cluster.clone(), namespace: namespace(kubernetes), kserve: false };
-        if is_kserve(kubernetes) {
-            found.insert(Place { kserve: true, ..place.clone() });
-        }
+        let place = place(kubernetes);
+        found.insert(Place { kserve: false, ..place.clone() });
         found.insert(place);
     }
     found
 }
 
-/// Whether a rule makes InferenceServices.
-fn is_kserve(rule: &Kubernetes) -> bool {
-    match &rule.template {
+/// Where a rule makes its objects, and of which kind.
+fn place(rule: &Kubernetes) -> Place {
+    let kserve = match &rule.template {
         Some(template) => template.contains("InferenceService"),
         None => rule.format == Some(Format::InferenceService),
-    }
+    };
+    Place { cluster: rule.cluster.clone(), namespace: namespace(rule), kserve }
 }
 
 fn namespace(rule: &Kubernetes) -> String {
@@ -207,26 +206,29 @@ impl Eye {
         }
     }
 
-    async fn judge(&mut self, object: &DynamicObject, is_gone: bool) {
-        let Ok(object) = as_json(object) else { return };
-        let name = text(&object, "/metadata/name").to_owned();
-        let judged = if is_gone { self.gone(&object, false).await } else { self.look(&object).await };
-        match judged {
-            Ok(()) => drop(self.undone.remove(&name)),
-            Err(why) => {
-                tracing::debug!(place = ?self.place, name, "looked at again later: {why}");
-                self.undone.insert(name, Undone { object, is_gone, since: Instant::now() });
-            }
+    async fn judge(&mut self, seen: &DynamicObject, is_gone: bool) {
+        let Ok(object) = as_json(seen) else { return };
+        if let Some(why) = self.judged(object, is_gone, false).await {
+            tracing::debug!(place = ?self.place, name = seen.metadata.name, "looked at again later: {why}");
         }
+    }
+
+    /// Judges what was seen, for the first time or `again`; why it must be looked at once more, if it must.
+    async fn judged(&mut self, object: Value, is_gone: bool, again: bool) -> Option<String> {
+        let name = text(&object, "/metadata/name").to_owned();
+        let judged = if is_gone { self.gone(&object, again).await } else { self.look(&object).await };
+        match &judged {
+            Ok(()) => drop(self.undone.remove(&name)),
+            Err(_) => drop(self.undone.insert(name, Undone { object, is_gone, since: Instant::now() })),
+        }
+        judged.err()
     }
 
     async fn look_again(&mut self) {
         let due: Vec<(String, Undone)> = self.undone.extract_if(|_, undone| undone.since.elapsed() >= AGAIN).collect();
         for (name, Undone { object, is_gone, .. }) in due {
-            let judged = if is_gone { self.gone(&object, true).await } else { self.look(&object).await };
-            if let Err(why) = judged {
+            if let Some(why) = self.judged(object, is_gone, true).await {
                 tracing::warn!(place = ?self.place, name, "it could not be judged: {why}");
-                self.undone.insert(name, Undone { object, is_gone, since: Instant::now() });
             }
         }
     }
@@ -367,8 +369,7 @@ impl Eye {
         let rules: Vec<Arc<Rule>> = self.rules.borrow().iter().cloned().collect();
         for rule in &rules {
             let Some((rule, kubernetes)) = of_kubernetes(rule) else { continue };
-            let place = Place { cluster: kubernetes.cluster.clone(), namespace: namespace(kubernetes), kserve: is_kserve(kubernetes) };
-            if place != self.place {
+            if place(kubernetes) != self.place {
                 continue;
             }
             for channel in CHANNELS.into_iter().filter(|c| rule.when.channel.as_deref().is_none_or(|p| matches(p, c))) {
@@ -379,7 +380,7 @@ impl Eye {
                     }
                     let key = format!("{}/{}", rule.workspace, held.model);
                     let known = self.deployer.registry.model(&key).await?;
-                    if known.active(&to.path()).any(|d| is_of(rule, &d.deployment)) {
+                    if known.active(&to.path()).any(|d| count_of(rule, &d.deployment).is_some()) {
                         self.lost(&known, &key, Some(channel), &to, &Value::Null, None).await?;
                     }
                 }

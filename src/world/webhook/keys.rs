@@ -77,12 +77,21 @@ pub enum NoKey {
     Made(String),
 }
 
-/// Makes a key if there is none of this kind that signs, and returns what the receiver must be told
-/// of it now or never: an HMAC secret. Keys of another kind go on for [`OVERLAP_S`].
+/// What the receiver must be told of a new key now or never: an HMAC secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// The key's id.
+    pub id: String,
+    /// `whsec_…`.
+    pub secret: String,
+}
+
+/// Makes a key if there is none of this kind that signs, and returns what must be told of it. Keys of another kind go on
+/// for [`OVERLAP_S`].
 ///
 /// # Errors
 /// [`NoKey`].
-pub async fn ensure(ops: &Ops, owner: &str, kind: &str, now: Timestamp) -> Result<Option<String>, NoKey> {
+pub async fn ensure(ops: &Ops, owner: &str, kind: &str, now: Timestamp) -> Result<Option<Told>, NoKey> {
     let secrets = ops.secrets(owner).await?;
     // one that ends one day is being replaced: it does not count
     if secrets.iter().any(|secret| secret.kind == kind && secret.expires.is_none()) {
@@ -95,11 +104,11 @@ pub async fn ensure(ops: &Ops, owner: &str, kind: &str, now: Timestamp) -> Resul
 ///
 /// # Errors
 /// [`NoKey`].
-pub async fn rotate(ops: &Ops, owner: &str, kind: &str, now: Timestamp, overlap_s: u64) -> Result<Option<String>, NoKey> {
+pub async fn rotate(ops: &Ops, owner: &str, kind: &str, now: Timestamp, overlap_s: u64) -> Result<Option<Told>, NoKey> {
     let key = Key::generate(kind).map_err(NoKey::Made)?;
     let id = uuid::Uuid::now_v7().simple().to_string();
     let secret = Secret { id, kind: kind.to_owned(), bytes: key.bytes().to_vec(), created: now, expires: None };
     let until = Timestamp(now.0.saturating_add(i64::try_from(overlap_s.min(OVERLAP_MAX_S)).unwrap_or(0) * 1000));
     ops.rotate_secret(owner, &secret, until).await?;
-    Ok(key.shared())
+    Ok(key.shared().map(|shared| Told { id: secret.id, secret: shared }))
 }

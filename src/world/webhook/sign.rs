@@ -2,16 +2,17 @@
 
 use std::fmt;
 
+use annals_events::record::Hash;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use ed25519_dalek::{Signer, SigningKey};
 use hmac::{Hmac, KeyInit, Mac};
-use sha2::{Digest, Sha256};
+use sha2::Sha256;
 
 /// Bytes of a key that we make; the spec wants 24 to 64 for HMAC, and Ed25519 has 32.
 const KEY_BYTES: usize = 32;
-/// Bytes of the source's digest in a webhook's id.
-const SOURCE_BYTES: usize = 8;
+/// Hexadecimal digits of the source's digest in a webhook's id.
+const SOURCE_DIGITS: usize = 16;
 
 /// The word for keys of [`Key::Ed25519`], in rules and in the store.
 pub const ED25519: &str = "ed25519";
@@ -125,7 +126,7 @@ pub fn signatures(keys: &[Key], id: &str, timestamp_s: i64, body: &[u8]) -> Stri
 /// event's id may hold anything: bytes other than `A-Z a-z 0-9 - _` are written as `~` and two digits.
 #[must_use]
 pub fn webhook_id(source: &str, id: &str) -> String {
-    let mut text = String::with_capacity(id.len() + 1 + 2 * SOURCE_BYTES);
+    let mut text = String::with_capacity(id.len() + 1 + SOURCE_DIGITS);
     for byte in id.bytes() {
         match byte {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => text.push(char::from(byte)),
@@ -133,9 +134,7 @@ pub fn webhook_id(source: &str, id: &str) -> String {
         }
     }
     text.push('_');
-    for byte in &Sha256::digest(source.as_bytes())[..SOURCE_BYTES] {
-        text.push_str(&format!("{byte:02x}"));
-    }
+    text.push_str(&Hash::of(source.as_bytes()).to_string()[..SOURCE_DIGITS]);
     text
 }
 
