@@ -3,7 +3,7 @@
 //! Somebody who reads a partition from the beginning asks for one chunk after the other; the
 //! consumer that gave the last one has the next ones fetched already.
 
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -29,9 +29,6 @@ const CHUNK_BYTES: usize = 4 * 1024 * 1024;
 pub struct History {
     connection: Connection,
     idle: Mutex<Vec<Lent>>,
-    /// Asks where logs end. Not one of those that read: these would be kept alive by it, and one that
-    /// has come to an end asks for more fifty times a second.
-    gauge: OnceLock<BaseConsumer>,
 }
 
 /// A consumer, and what it would read next.
@@ -48,19 +45,15 @@ struct Lent {
 impl History {
     /// Reads through this connection.
     pub fn new(connection: Connection) -> Self {
-        Self { connection, idle: Mutex::default(), gauge: OnceLock::new() }
+        Self { connection, idle: Mutex::default() }
     }
 
     /// The first retained offset of a log, and the one behind its last committed message.
     pub fn range(&self, topic: Topic, partition: u32) -> Result<(u64, u64), ReadError> {
-        let gauge = match self.gauge.get() {
-            Some(gauge) => gauge,
-            None => {
-                let made = self.connection.gauge(true).map_err(|e| away(&e))?;
-                self.gauge.get_or_init(|| made)
-            }
-        };
-        range(gauge, &self.connection.topic(topic), partition).map_err(|e| away(&e))
+        let lent = self.lend(|_| false)?;
+        let range = range(&lent.consumer, &self.connection.topic(topic), partition).map_err(|e| away(&e))?;
+        self.give_back(lent);
+        Ok(range)
     }
 
     /// Committed messages from an offset on, at most `max`.
