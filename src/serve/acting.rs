@@ -132,7 +132,9 @@ pub fn deployer(config: &config::Serve, door: &Arc<Door>, viewing: &watch::Recei
 /// Watches the clusters by the rules that are in force, while this instance is the one that acts.
 async fn watched(world: Arc<World>, deployer: Arc<Deployer>, mut stopping: watch::Receiver<bool>) {
     let (tell, rules) = watch::channel(kubernetes::watch::Rules::default());
-    let watching = tokio::spawn(kubernetes::watch::run(deployer, rules, stopping.clone()));
+    let roused = Arc::clone(&world);
+    let news: kubernetes::watch::News = Arc::new(move |rule, lane| roused.rouse(rule, lane));
+    let watching = tokio::spawn(kubernetes::watch::run(deployer, rules, news, stopping.clone()));
     loop {
         let leads = world.standing().leads;
         let book = world.book();

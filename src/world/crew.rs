@@ -1,18 +1,17 @@
 //! The crew: takes what is due, gives each task to its actor, and writes down what became of it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use annals_events::time::Timestamp;
-use annals_projections::Error;
-use annals_projections::ops::{Settled, Task, TaskState};
+use annals_projections::ops::{RULE_TASKS_MAX, Settled, Task, TaskState};
 use futures_util::FutureExt;
 use tokio::task::{Id, JoinSet};
 
 use super::event::NoEvent;
-use super::life::{Trouble, World};
+use super::life::{Lane, Trouble, World};
 use super::rule::State;
 use super::settle::{parked, postponed, settled};
 use super::{Actor, Done, Job, Retry, brake};
@@ -26,8 +25,6 @@ const IDLE: Duration = Duration::from_secs(1);
 const AGAIN_MIN: Duration = Duration::from_millis(50);
 /// How long a task waits for a subscription that is paused.
 const PAUSED: Duration = Duration::from_secs(10);
-/// Pause between two tries to write down what became of a task: at first, and at most.
-const SETTLE_PAUSE: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(5)];
 
 /// Works until something is wrong. Dropping it drops all jobs: they are begun again. A store that is away for a while is
 /// waited for, with what the jobs came to in memory: to begin anew would do everything again.
@@ -35,43 +32,67 @@ const SETTLE_PAUSE: [Duration; 2] = [Duration::from_millis(500), Duration::from_
 /// # Errors
 /// [`Trouble`].
 pub async fn run(world: &Arc<World>) -> Result<(), Trouble> {
-    let mut jobs: JoinSet<Result<(), Error>> = JoinSet::new();
-    let mut lanes: HashMap<Id, (String, String)> = HashMap::new();
+    let mut jobs: JoinSet<(u64, Settled)> = JoinSet::new();
+    let mut lanes: HashMap<Id, Lane> = HashMap::new();
+    let mut ended: Vec<(Id, (u64, Settled))> = Vec::new();
     let mut away = None;
     loop {
+        write_down(world, &mut ended, &mut lanes, &mut away).await?;
         let now = wall_clock();
-        if lanes.len() < JOBS_MAX {
-            let busy: Vec<_> = lanes.values().cloned().collect();
-            let due = world.ops.due(now, JOBS_MAX - lanes.len(), &busy).await;
-            for task in world.asked(due, &mut away)?.unwrap_or_default() {
-                let lane = (task.rule.clone(), task.lane.clone());
-                let handle = jobs.spawn(work(Arc::clone(world), task));
-                lanes.insert(handle.id(), lane);
-            }
+        let tasks = if lanes.len() < JOBS_MAX { hand_out(world, &lanes, now, &mut away).await? } else { Vec::new() };
+        // whoever ends of these makes us look again
+        let wait = if tasks.is_empty() {
+            let next = world.asked(world.ops.next_due(now).await, &mut away)?.flatten();
+            next.map_or(IDLE, |next| until(now, next).min(IDLE))
+        } else {
+            IDLE
+        };
+        for task in tasks {
+            let lane = (task.rule.clone(), task.lane.clone());
+            let handle = jobs.spawn(work(Arc::clone(world), task));
+            lanes.insert(handle.id(), lane);
         }
-        let next = world.asked(world.ops.next_due(now).await, &mut away)?.flatten();
-        let wait = next.map_or(IDLE, |next| until(now, next).min(IDLE));
         tokio::select! {
-            Some(ended) = jobs.join_next_with_id(), if !jobs.is_empty() => {
-                let mut ended = Some(ended);
-                while let Some(one) = ended {
+            Some(first) = jobs.join_next_with_id(), if !jobs.is_empty() => {
+                let mut next = Some(first);
+                while let Some(one) = next {
                     match one {
-                        Ok((id, result)) => {
-                            lanes.remove(&id);
-                            result?;
-                        }
+                        Ok(one) => ended.push(one),
                         Err(lost) => {
                             tracing::error!("a job was lost: {lost}");
                             lanes.remove(&lost.id());
                         }
                     }
-                    ended = jobs.try_join_next_with_id();
+                    next = jobs.try_join_next_with_id();
                 }
             }
             () = world.wake.notified() => {}
             () = tokio::time::sleep(wait) => {}
         }
     }
+}
+
+/// What can be done now: what is due, and then that of which there is news.
+async fn hand_out(world: &World, lanes: &HashMap<Id, Lane>, now: Timestamp, away: &mut Option<String>) -> Result<Vec<Task>, Trouble> {
+    let busy: Vec<Lane> = lanes.values().cloned().collect();
+    let due = world.ops.due(now, JOBS_MAX - busy.len(), &busy).await;
+    let mut tasks = world.asked(due, away)?.unwrap_or_default();
+    let mut taken: HashSet<Lane> = busy.into_iter().collect();
+    taken.extend(tasks.iter().map(|task| (task.rule.clone(), task.lane.clone())));
+    let mut under_way: HashMap<String, usize> = HashMap::new();
+    for (rule, _) in &taken {
+        *under_way.entry(rule.clone()).or_default() += 1;
+    }
+    let roused = world.take_roused(JOBS_MAX - taken.len(), |lane| {
+        let count = under_way.entry(lane.0.clone()).or_default();
+        let may = *count < RULE_TASKS_MAX && !taken.contains(lane);
+        *count += usize::from(may);
+        may
+    });
+    if !roused.is_empty() {
+        tasks.extend(world.asked(world.ops.under_way(&roused).await, away)?.unwrap_or_default());
+    }
+    Ok(tasks)
 }
 
 fn until(now: Timestamp, then: Timestamp) -> Duration {
@@ -91,7 +112,7 @@ enum Ready {
     Wait(String),
 }
 
-async fn work(world: Arc<World>, task: Task) -> Result<(), Error> {
+async fn work(world: Arc<World>, task: Task) -> (u64, Settled) {
     let (settled, outcome) = match ready(&world, &task).await {
         Ready::Wait(note) => (postponed(&task, note, PAUSED, wall_clock()), "waiting"),
         Ready::Not(done) => finish(&world, &task, done),
@@ -109,7 +130,7 @@ async fn work(world: Arc<World>, task: Task) -> Result<(), Error> {
     if let Some(metrics) = &world.metrics {
         metrics.acting.attempt(&task.rule, outcome);
     }
-    write_down(&world, task.id, settled).await
+    (task.id, settled)
 }
 
 /// The rule, the event and the actor of a task, or why there is none.
@@ -187,21 +208,22 @@ async fn pause(world: &World, job: &Job, note: &str) {
     }
 }
 
-/// Writes down what became of a task, however long the store takes: its lane is kept busy meanwhile. If this instance ends
-/// before, or leads no more, it is done again: rather twice than not at all.
-async fn write_down(world: &World, id: u64, settled: Settled) -> Result<(), Error> {
-    let [mut pause, longest] = SETTLE_PAUSE;
-    loop {
-        match world.ops.settle(id, settled.clone()).await {
-            Ok(_) | Err(Error::TaskChanged(_)) => return Ok(()),
-            Err(e @ Error::OpsUnavailable(_)) => {
-                tracing::debug!("what became of a task is written down later: {e}");
-                tokio::time::sleep(pause).await;
-                pause = longest.min(pause * 2);
-            }
-            Err(e) => return Err(e),
-        }
+/// Writes down what became of the tasks that ended, all at once. While the store is away they are kept, and their lanes busy.
+/// If this instance ends before, or leads no more, they are done again: rather twice than not at all.
+async fn write_down(
+    world: &World,
+    ended: &mut Vec<(Id, (u64, Settled))>,
+    lanes: &mut HashMap<Id, Lane>,
+    away: &mut Option<String>,
+) -> Result<(), Trouble> {
+    if ended.is_empty() {
+        return Ok(());
     }
+    let settled: Vec<_> = ended.iter().map(|(_, settled)| settled.clone()).collect();
+    if world.asked(world.ops.settle_all(&settled).await, away)?.is_some() {
+        ended.drain(..).for_each(|(id, _)| drop(lanes.remove(&id)));
+    }
+    Ok(())
 }
 
 /// A number from 0 to 1, for jitter only.

@@ -3,16 +3,19 @@
 //!
 //! Woken by an event, it acts by state: what the channel holds now, and what the object says now. So
 //! doing a job again does no harm, and what was missed is made up by the next event of the model.
-//! Three things keep an older version from going over a newer one, also when a paused instance wakes
+//! Four things keep an older version from going over a newer one, also when a paused instance wakes
 //! up: the channel is looked at before each step, the object carries the count of the event that made
-//! it so (`annals.dev/modelseq`), and it is only changed as it was read (`resourceVersion`).
+//! it so (`annals.dev/modelseq`), it is only changed as it was read (`resourceVersion`), and where
+//! nothing was it is created, which fails if there is something by then.
 
 pub mod adopt;
 pub mod cluster;
+pub mod fields;
 pub mod mark;
 pub mod registry;
 pub mod retire;
 pub mod roll;
+pub mod sight;
 pub mod standing;
 pub mod template;
 pub mod watch;
@@ -25,9 +28,10 @@ use annals_events::kind::Kind;
 use annals_events::record::Hash;
 use serde_json::{Value, json};
 
-use self::cluster::{Applying, Cluster, Target, Trouble};
+use self::cluster::{Cluster, Target, Trouble};
 use self::mark::{Mark, NotOver};
 use self::registry::Registry;
+use self::sight::Sight;
 use self::template::{BadTemplate, Manifest, NAMESPACE, Values};
 use self::watch::Place;
 use super::propose::{NotProposed, Proposed, Proposer, Wanted};
@@ -48,6 +52,16 @@ pub struct Deployer {
     proposer: Proposer,
     /// Where watching does not work, and why.
     blind: Mutex<BTreeMap<Place, String>>,
+    sight: Sight,
+}
+
+/// How a manifest is put on a cluster.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Putting {
+    /// Take fields from others.
+    force: bool,
+    /// Nothing of this journal was ever there: so probably nothing is.
+    is_first: bool,
 }
 
 /// Why an object was not applied.
@@ -80,7 +94,7 @@ impl Deployer {
     #[must_use]
     pub fn new(clusters: &[crate::config::kubernetes::Cluster], registry: Registry, proposer: Proposer) -> Arc<Self> {
         let clusters = clusters.iter().map(|c| (c.name.clone(), Cluster::new(c.clone()))).collect();
-        Arc::new(Self { clusters, registry, proposer, blind: Mutex::default() })
+        Arc::new(Self { clusters, registry, proposer, blind: Mutex::default(), sight: Sight::default() })
     }
 
     /// A cluster by its name.
@@ -119,18 +133,23 @@ impl Deployer {
     /// Whether what an object says about itself is so by this journal: one that was made by another journal's engine, such
     /// as that of a directory which is gone, is somebody else's.
     async fn made(&self, target: &Target, mark: &Mark) -> Result<bool, String> {
+        if self.sight.knows(&target.path(), mark) {
+            return Ok(true);
+        }
         let known = self.registry.model(&mark.model).await?;
         Ok(known.deployment(&mark.deployment).is_some_and(|d| d.target == target.path() && d.version == mark.version))
     }
 
-    /// Applies a manifest, unless what is there is newer or somebody else's.
-    async fn put(&self, target: &Target, manifest: &Manifest, mark: &Mark, force: bool) -> Result<Value, NotApplied> {
+    /// Applies a manifest, unless what is there is newer or somebody else's; creates the object where none is.
+    async fn put(&self, target: &Target, manifest: &Manifest, mark: &Mark, how: Putting) -> Result<Value, NotApplied> {
         let cluster = self.cluster(&target.cluster)?;
         let resource = cluster::resource(manifest.made, Some(&manifest.api_version));
         let mut manifest = manifest.clone();
         mark.put_on(&mut manifest);
+        let mut looks = !how.is_first;
         for _ in 0..MOVED_MAX {
-            let found = cluster.get(target, &resource).await?;
+            let found = if looks { cluster.get(target, &resource).await? } else { None };
+            looks = true;
             if let Some(found) = &found {
                 let foreign = || NotApplied::Foreign(format!("{}/{}/{}", target.cluster, target.namespace, target.name));
                 let there = Mark::of(found).ok_or_else(foreign)?;
@@ -143,8 +162,12 @@ impl Deployer {
                     NotOver::RolledBack => NotApplied::RolledBack,
                 })?;
             }
-            match cluster.apply(target, &manifest, found.as_ref(), &Applying { force, dry_run: false }).await {
-                Err(Trouble::Moved) => {} // the controllers write its status; look again
+            let put = match found {
+                None => cluster.create(target, &manifest).await,
+                Some(found) => cluster.apply_over(target, &manifest, found, how.force).await,
+            };
+            match put {
+                Err(Trouble::Moved) => {} // the controllers write its status, or somebody was faster; look again
                 other => return Ok(other?),
             }
         }
@@ -172,7 +195,11 @@ impl Actor for Deployer {
                     return Done::Failed { note, retry: Retry::Never };
                 }
             };
-            done.unwrap_or_else(|ended| ended)
+            let done = done.unwrap_or_else(|ended| ended);
+            if !matches!(done, Done::Again { .. }) {
+                self.sight.forget(&job.task.lane);
+            }
+            done
         })
     }
 }

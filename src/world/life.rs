@@ -1,5 +1,6 @@
 //! The life of an instance that may act: it leads or waits, dispatches, acts, and stops when it must.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -21,8 +22,13 @@ const LEAD_EVERY: Duration = Duration::from_secs(2);
 /// Pause after a trouble; doubles with each in a row.
 const PAUSE_MIN: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// Most lanes that are roused at once; others are looked at in their time.
+const ROUSED_MAX: usize = 10_000;
 /// How long a shared store may be away before another instance may lead.
 const SILENCE_MAX: Duration = Duration::from_secs(20);
+
+/// A rule's id and a lane of it: one task at a time.
+pub type Lane = (String, String);
 
 /// Who can do what here; a thing that nobody can do is `None`.
 #[derive(Clone, Default)]
@@ -89,6 +95,8 @@ pub struct World {
     pub(super) door: Arc<Door>,
     pub(super) metrics: Option<Arc<Metrics>>,
     pub(super) wake: Notify,
+    /// Rules and lanes with news.
+    roused: Mutex<HashSet<Lane>>,
     book: Mutex<Arc<Book>>,
     standing: Mutex<Standing>,
 }
@@ -115,8 +123,8 @@ impl World {
     #[must_use]
     pub fn new(ops: Ops, door: Arc<Door>, actors: Actors, metrics: Option<Arc<Metrics>>) -> Arc<Self> {
         let (events, proposer) = (Events::new(door.journal().clone()), Proposer::new(door.clone()));
-        let (book, standing) = (Mutex::default(), Mutex::default());
-        Arc::new(Self { ops, actors, events, proposer, door, metrics, wake: Notify::new(), book, standing })
+        let (book, standing, roused) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Arc::new(Self { ops, actors, events, proposer, door, metrics, wake: Notify::new(), roused, book, standing })
     }
 
     /// How it stands.
@@ -144,6 +152,25 @@ impl World {
     /// Looks at once for what is due: somebody made it so.
     pub fn hurry(&self) {
         self.wake.notify_one();
+    }
+
+    /// Looks before its time at what is under way in a lane: there is news of what it waits for. It is a hint: one too many
+    /// does no harm, and one that is lost costs the time until the next look.
+    pub fn rouse(&self, rule: &str, lane: &str) {
+        let mut roused = self.roused.lock().unwrap_or_else(PoisonError::into_inner);
+        if roused.len() < ROUSED_MAX && roused.insert((rule.to_owned(), lane.to_owned())) {
+            self.wake.notify_one();
+        }
+    }
+
+    /// Takes some of the lanes with news that may be looked at now.
+    pub(super) fn take_roused(&self, max: usize, mut may: impl FnMut(&Lane) -> bool) -> Vec<Lane> {
+        let mut roused = self.roused.lock().unwrap_or_else(PoisonError::into_inner);
+        let some: Vec<Lane> = roused.iter().filter(|lane| may(lane)).take(max).cloned().collect();
+        for lane in &some {
+            roused.remove(lane);
+        }
+        some
     }
 
     /// Leads or waits, until `stopping` becomes true. What is under way then is left as it is, and

@@ -1,6 +1,6 @@
 //! Which tasks are due, and what became of them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::Ordering;
 
 use annals_events::time::Timestamp;
@@ -8,9 +8,10 @@ use annals_events::time::Timestamp;
 use super::dispatch::set_heads;
 use super::task::{COLUMNS, OPEN, Task, TaskState};
 use super::{DOOR, Ops, WORLD};
-use crate::database::Statement;
+use crate::database::{Connection, Statement};
 use crate::error::Error;
 use crate::live::Failure;
+use crate::store::values;
 use crate::table::Cell;
 
 /// Most tasks of one rule that are under way at once: one slow rule must not take all.
@@ -128,6 +129,30 @@ impl Ops {
         Ok(next.flatten().map(Timestamp))
     }
 
+    /// Tasks of these rules and lanes that are under way and wait for their next look, of active rules.
+    ///
+    /// # Errors
+    /// [`Error::OpsUnavailable`], [`Error::Damaged`].
+    pub async fn under_way(&self, lanes: &[(String, String)]) -> Result<Vec<Task>, Error> {
+        let mut reader = self.reader().await?;
+        let find = async {
+            let mut found = Vec::new();
+            for some in lanes.chunks(RULE_TASKS_MAX) {
+                // one shape of statement: the last one is asked for again to fill it up
+                let filled = some.iter().chain(some.last().into_iter().cycle()).take(RULE_TASKS_MAX);
+                let sql = format!(
+                    "SELECT {COLUMNS} FROM tasks WHERE head = 1 AND state = 'running' AND (rule, lane) IN (VALUES {}) \
+                     AND rule IN (SELECT rule FROM rules WHERE state = 'active') ORDER BY id",
+                    values(RULE_TASKS_MAX, 2)
+                );
+                let cells = filled.flat_map(|(rule, lane)| [Cell::from(rule.as_str()), Cell::from(lane.as_str())]).collect::<Vec<_>>();
+                found.extend(Task::read_all(&reader.rows(Statement::new(sql, cells)).await?)?);
+            }
+            Ok(found)
+        };
+        find.await.map_err(|e| self.fault(e))
+    }
+
     /// Writes down what became of a task, and lets its lane go on if it is settled. Returns its turn from now on.
     ///
     /// # Errors
@@ -135,36 +160,36 @@ impl Ops {
     /// replayed, skipped or settled meanwhile, [`Error::OpsUnavailable`], [`Error::Damaged`]; nothing
     /// is written then.
     pub async fn settle(&self, id: u64, settled: Settled) -> Result<u64, Error> {
+        self.settle_all(&[(id, settled)]).await?.pop().flatten().ok_or(Error::TaskChanged(id))
+    }
+
+    /// The same of many tasks in one transaction; of one that was changed meanwhile there is no turn, and the others are
+    /// written down all the same.
+    ///
+    /// # Errors
+    /// [`Error::Fenced`], [`Error::OpsUnavailable`], [`Error::Damaged`]; nothing is written then.
+    pub async fn settle_all(&self, settled: &[(u64, Settled)]) -> Result<Vec<Option<u64>>, Error> {
         let settling = async {
             let mut writer = self.inner.database.writer(WORLD).await?;
             let mut transaction = writer.begin("").await?;
             self.fence(transaction.on()).await?;
-            let update = "UPDATE tasks SET state = ?, attempts = ?, next_at = ?, note = ?, progress = ?, outcome = ?, updated = ?,
-                    turn = turn + 1, head = head * ?
-                WHERE id = ? AND turn = ? RETURNING rule, lane, turn";
-            let cells = [
-                settled.state.as_str().into(),
-                Cell::Int(settled.attempts.into()),
-                Cell::Int(settled.next_at.0),
-                Cell::maybe(settled.note.as_deref()),
-                Cell::maybe(settled.progress.as_deref()),
-                Cell::maybe(settled.outcome.as_deref()),
-                Cell::Int(settled.at.0),
-                Cell::Int(settled.state.is_open().into()),
-                Cell::count(id),
-                Cell::count(settled.turn),
-            ];
-            let rows = transaction.on().rows(Statement::new(update, cells)).await?;
-            let row = rows.first().ok_or(Failure::View(Error::TaskChanged(id)))?;
-            let (rule, lane, turn) = (row.text("rule")?, row.text("lane")?, row.count("turn")?);
-            if !settled.state.is_open() {
-                set_heads(transaction.on(), &[(&rule, &lane)]).await?;
+            let (mut turns, mut freed, mut trimmed) = (Vec::with_capacity(settled.len()), BTreeSet::new(), BTreeMap::new());
+            for (id, settled) in settled {
+                let found = settle_one(transaction.on(), *id, settled).await?;
+                turns.push(found.as_ref().map(|(.., turn)| *turn));
+                let Some((rule, lane, _)) = found.filter(|_| !settled.state.is_open()) else { continue };
                 if self.inner.settled.fetch_add(1, Ordering::Relaxed) % TRIM_EACH == TRIM_EACH - 1 {
-                    trim_rule(transaction.on(), &rule, settled.at).await?;
+                    trimmed.insert(rule.clone(), settled.at);
                 }
+                freed.insert((rule, lane));
+            }
+            let freed: Vec<_> = freed.iter().map(|(rule, lane)| (rule.as_str(), lane.as_str())).collect();
+            set_heads(transaction.on(), &freed).await?;
+            for (rule, at) in trimmed {
+                trim_rule(transaction.on(), &rule, at).await?;
             }
             transaction.commit().await?;
-            Ok(turn)
+            Ok(turns)
         };
         self.working(WORLD, settling).await
     }
@@ -226,7 +251,29 @@ impl Ops {
     }
 }
 
-async fn trim_rule(connection: &mut dyn crate::database::Connection, rule: &str, now: Timestamp) -> Result<(), Failure> {
+/// Rule, lane and new turn of the task, unless it was changed meanwhile.
+async fn settle_one(connection: &mut dyn Connection, id: u64, settled: &Settled) -> Result<Option<(String, String, u64)>, Failure> {
+    let update = "UPDATE tasks SET state = ?, attempts = ?, next_at = ?, note = ?, progress = ?, outcome = ?, updated = ?,
+            turn = turn + 1, head = head * ?
+        WHERE id = ? AND turn = ? RETURNING rule, lane, turn";
+    let cells = [
+        settled.state.as_str().into(),
+        Cell::Int(settled.attempts.into()),
+        Cell::Int(settled.next_at.0),
+        Cell::maybe(settled.note.as_deref()),
+        Cell::maybe(settled.progress.as_deref()),
+        Cell::maybe(settled.outcome.as_deref()),
+        Cell::Int(settled.at.0),
+        Cell::Int(settled.state.is_open().into()),
+        Cell::count(id),
+        Cell::count(settled.turn),
+    ];
+    let rows = connection.rows(Statement::new(update, cells)).await?;
+    let Some(row) = rows.first() else { return Ok(None) };
+    Ok(Some((row.text("rule")?, row.text("lane")?, row.count("turn")?)))
+}
+
+async fn trim_rule(connection: &mut dyn Connection, rule: &str, now: Timestamp) -> Result<(), Failure> {
     // what is parked waits for a person, however much it is
     for state in [TaskState::Done, TaskState::Skipped] {
         let (rule, state): (Cell, Cell) = (rule.into(), state.as_str().into());

@@ -88,6 +88,9 @@ async fn what_was_said_of_a_task_is_there_after_a_restart(base: Base) {
     assert_eq!((all[0].state, all[0].note.as_deref()), (TaskState::Skipped, Some("cool-down")));
     // it is looked at again at its time, not before
     assert_eq!(ops.due(later(89), 9, &[]).await.unwrap(), []);
+    let lane = |rule: &str, lane: &str| (format!("trigger/default/{rule}"), lane.to_owned());
+    let early = ops.under_way(&[lane("a", "iris"), lane("a", "nothing"), lane("b", "iris")]).await.unwrap();
+    assert_eq!(told(&early), ["a iris 1"], "it may be looked at before its time");
     assert_eq!(ops.next_due(later(60)).await.unwrap(), Some(later(90)));
     assert_eq!(told(&ops.due(later(90), 9, &[]).await.unwrap()), ["a iris 1"]);
     assert_eq!(ops.next_due(later(90)).await.unwrap(), None, "what is due already wakes nobody");

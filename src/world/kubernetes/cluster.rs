@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::Duration;
 
-use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
+use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use serde_json::{Map, Value, json};
 use tokio::sync::Mutex;
 
+use super::fields;
 use super::template::{KSERVE, Made, Manifest};
 use crate::config::kubernetes::{Access, Cluster as Configured};
 
@@ -199,6 +200,33 @@ impl Cluster {
         }
         let params = PatchParams { dry_run: how.dry_run, force: how.force, ..PatchParams::apply(MANAGER) };
         as_json(&self.within(api.patch(&target.name, &params, &Patch::Apply(&object))).await?)
+    }
+
+    /// Creates the object, and answers what it is then; [`Trouble::Moved`] if there is one.
+    ///
+    /// # Errors
+    /// [`Trouble`].
+    pub async fn create(&self, target: &Target, manifest: &Manifest) -> Result<Value, Trouble> {
+        let api = self.api(&target.namespace, &resource(manifest.made, Some(&manifest.api_version))).await?;
+        let object = serde_json::from_value(Value::Object(manifest.object.clone())).map_err(|e| Trouble::Invalid(e.to_string()))?;
+        let params = PostParams { field_manager: Some(MANAGER.into()), ..PostParams::default() };
+        as_json(&self.within(api.create(&params, &object)).await?)
+    }
+
+    /// Applies the manifest over the object as it was read, which may have been created by us.
+    ///
+    /// # Errors
+    /// [`Trouble`]; [`Trouble::Moved`] if it changed since.
+    pub async fn apply_over(&self, target: &Target, manifest: &Manifest, found: Value, force: bool) -> Result<Value, Trouble> {
+        let found = match fields::claimed(&found) {
+            None => found,
+            Some(owners) => {
+                let patch = json!({"metadata": {"managedFields": owners, "resourceVersion": found.pointer("/metadata/resourceVersion")}});
+                let resource = resource(manifest.made, Some(&manifest.api_version));
+                self.merge(target, &resource, patch.as_object().cloned().unwrap_or_default()).await?
+            }
+        };
+        self.apply(target, manifest, Some(&found), &Applying { force, dry_run: false }).await
     }
 
     /// Writes members of the object over, by a merge patch.

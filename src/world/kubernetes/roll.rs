@@ -12,7 +12,7 @@ use super::mark::Mark;
 use super::registry::{Deployment, Known};
 use super::standing::{self, Standing};
 use super::template::{Made, Manifest};
-use super::{Deployer, NotApplied, count_of, done, first_id, manifest, never, outcome, target, wait};
+use super::{Deployer, NotApplied, Putting, count_of, done, first_id, manifest, never, outcome, target, wait};
 use crate::journal::wall_clock;
 use crate::world::propose::{NotProposed, Proposed};
 use crate::world::rule::Kubernetes;
@@ -22,10 +22,10 @@ use crate::world::{Done, Job};
 const DEADLINE_S: u64 = 600;
 /// How much longer we wait than the controllers, whose word is better.
 const GRACE: Duration = Duration::from_secs(5);
-/// How soon it is looked again: at first, and later.
-const LOOK: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(1)];
+/// How soon it is looked again if no watcher sees news of it: at first, and later.
+const LOOK: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(2)];
 /// How many times it is looked soon.
-const SOON_MAX: u32 = 25;
+const SOON_MAX: u32 = 10;
 /// Tries after which what a person must mend counts as failed.
 const TRIES_MAX: u32 = 5;
 /// What is known of a failure that another process saw.
@@ -161,7 +161,9 @@ impl Deployer {
             Ok(made) => made,
             Err(bad) => return self.failed(r, &id, &bad.to_string()).await,
         };
-        match self.put(&r.target, &made, &mark, false).await {
+        self.sight.expect(&r.target.path(), &id, r.version, &details);
+        let is_first = r.known.deployments.iter().all(|d| d.target != r.target.path());
+        match self.put(&r.target, &made, &mark, Putting { is_first, ..Putting::default() }).await {
             Ok(object) => self.found(r, Going { deployment: id, since_ms: wall_clock().0, looks: 0, failed: None }, &made, &object).await,
             Err(NotApplied::RolledBack) => {
                 let failed = Some(DID_NOT_COME_UP.into());
@@ -205,11 +207,18 @@ impl Deployer {
     /// Looks how what was applied stands.
     async fn look(&self, r: &Rollout<'_>, mut going: Going) -> Result<Done, Done> {
         going.looks = going.looks.saturating_add(1);
-        let details = self.registry.version(&r.job.event.key, r.version).await.map_err(|why| wait(r.job, why))?;
+        let path = r.target.path();
+        let details = match self.sight.details(&path, &going.deployment) {
+            Some(details) => details,
+            None => self.registry.version(&r.job.event.key, r.version).await.map_err(|why| wait(r.job, why))?,
+        };
         let made =
             manifest(r.rule, &r.target, &r.job.event.model, &r.channel, (r.version, &details)).map_err(|bad| never(bad.to_string()))?;
         let cluster = self.cluster(&r.target.cluster).map_err(|t| done(r.job, &t))?;
-        let found = cluster.get(&r.target, &resource(made.made, Some(&made.api_version))).await.map_err(|t| done(r.job, &t))?;
+        let found = match self.sight.take(&path) {
+            Some(seen) => Some(seen),
+            None => cluster.get(&r.target, &resource(made.made, Some(&made.api_version))).await.map_err(|t| done(r.job, &t))?,
+        };
         match found {
             // Somebody deleted it, or it was never applied: begin again.
             None => self.begin(r).await,
@@ -280,7 +289,7 @@ impl Deployer {
         let mark = r.mark(&good.deployment, good.version, details.digest.clone(), Some(going.deployment.clone()));
         let made =
             manifest(r.rule, &r.target, &r.job.event.model, &r.channel, (good.version, &details)).map_err(|bad| never(bad.to_string()))?;
-        match self.put(&r.target, &made, &mark, false).await {
+        match self.put(&r.target, &made, &mark, Putting::default()).await {
             Ok(_) => Ok(again(
                 &Going { since_ms: wall_clock().0, looks: 0, failed: Some(error), ..going },
                 &format!("going back to version {}", good.version),

@@ -16,7 +16,7 @@ use super::cluster::{Applying, MANAGER, Target, Trouble, as_json, resource, trou
 use super::mark::Mark;
 use super::registry::Known;
 use super::template::{Made, NAMESPACE};
-use super::{Deployer, count_of, manifest, target};
+use super::{Deployer, Putting, count_of, manifest, target};
 use crate::world::propose::{NotProposed, Wanted};
 use crate::world::rule::fit::matches;
 use crate::world::rule::{Do, Format, Kubernetes, Rule};
@@ -28,6 +28,8 @@ const CHANNELS: [&str; 3] = annals_events::model::CHANNELS;
 
 /// The rules that are in force, on the instance that acts; empty on others.
 pub type Rules = Arc<Vec<Arc<Rule>>>;
+/// Is told that there is news for the job of a rule and a lane.
+pub type News = Arc<dyn Fn(&str, &str) + Send + Sync>;
 
 /// What one watcher looks at.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,7 +43,7 @@ pub struct Place {
 }
 
 /// Watches every namespace that a rule names, until told to stop.
-pub async fn run(deployer: Arc<Deployer>, mut rules: watch::Receiver<Rules>, mut stopping: watch::Receiver<bool>) {
+pub async fn run(deployer: Arc<Deployer>, mut rules: watch::Receiver<Rules>, news: News, mut stopping: watch::Receiver<bool>) {
     let mut watched: BTreeMap<Place, tokio::task::JoinHandle<()>> = BTreeMap::new();
     loop {
         let wanted = places(&rules.borrow_and_update());
@@ -58,6 +60,7 @@ pub async fn run(deployer: Arc<Deployer>, mut rules: watch::Receiver<Rules>, mut
                 let eye = Eye {
                     deployer: Arc::clone(&deployer),
                     rules: rules.clone(),
+                    news: Arc::clone(&news),
                     place,
                     seen: HashMap::new(),
                     listed: HashSet::new(),
@@ -108,6 +111,7 @@ fn of_kubernetes(rule: &Arc<Rule>) -> Option<(&Rule, &Kubernetes)> {
 struct Eye {
     deployer: Arc<Deployer>,
     rules: watch::Receiver<Rules>,
+    news: News,
     place: Place,
     /// By uid, the generation that was judged.
     seen: HashMap<String, i64>,
@@ -208,8 +212,22 @@ impl Eye {
 
     async fn judge(&mut self, seen: &DynamicObject, is_gone: bool) {
         let Ok(object) = as_json(seen) else { return };
+        if !is_gone {
+            self.tell(&object);
+        }
         if let Some(why) = self.judged(object, is_gone, false).await {
             tracing::debug!(place = ?self.place, name = seen.metadata.name, "looked at again later: {why}");
+        }
+    }
+
+    /// Tells the job that waits for this object, if one does, what became of it.
+    fn tell(&self, object: &Value) {
+        let here = self.target(text(object, "/metadata/name"));
+        if !self.deployer.sight.saw(&here.path(), self.made(), object) {
+            return;
+        }
+        if let Some(rule) = Mark::of(object).and_then(|mark| self.rule_of(&mark, &here)) {
+            (self.news)(&rule.id(), &here.path());
         }
     }
 
@@ -295,16 +313,23 @@ impl Eye {
         let cluster = self.deployer.cluster(&here.cluster).map_err(|t| t.to_string())?;
         let dry = Applying { force: false, dry_run: true };
         let fields = match cluster.apply(here, &wanted, Some(object), &dry).await {
-            Err(Trouble::Owned(fields)) => fields,
+            // what we created is ours, though it was not applied yet
+            Err(Trouble::Owned(mut fields)) => {
+                fields.retain(|_, owner| owner != MANAGER);
+                fields
+            }
             Err(trouble @ (Trouble::Away(_) | Trouble::Denied(_))) => return Err(trouble.to_string()),
             _ => return Ok(()),
         };
+        if fields.is_empty() {
+            return Ok(());
+        }
         let reason = kubernetes.heal.then(|| format!("put right by the rule {}", rule.name));
         let finding =
             Finding { word: "changed", key: Some(mark.model.clone()), target: here.clone(), object, fields, tag: tag.into(), reason };
         self.report(&finding).await?;
         if kubernetes.heal {
-            self.deployer.put(here, &wanted, mark, true).await.map_err(|e| e.to_string())?;
+            self.deployer.put(here, &wanted, mark, Putting { force: true, ..Putting::default() }).await.map_err(|e| e.to_string())?;
         }
         Ok(())
     }
@@ -361,7 +386,7 @@ impl Eye {
         let wanted =
             manifest(kubernetes, here, model, channel.unwrap_or_default(), (deployment.version, &details)).map_err(|e| e.to_string())?;
         let mark = Mark { digest: details.digest, ..mark };
-        self.deployer.put(here, &wanted, &mark, false).await.map(|_| ()).map_err(|e| e.to_string())
+        self.deployer.put(here, &wanted, &mark, Putting::default()).await.map(|_| ()).map_err(|e| e.to_string())
     }
 
     /// What should be there, by every rule for this place, and is not in the list.
