@@ -432,6 +432,7 @@ mod tests {
             "annals topics create --kafka a:1,b:2 --partitions 3 --replication-factor 1 --min-insync-replicas 1",
             "annals topics check --kafka a:1 --kafka-prefix test --json",
             "annals webhook add w --to https://h/ --type promoted,drifted --where /data/severity=high --signing hmac",
+            "annals webhook add w --to https://h/ --type promoted --format cdevents",
             "annals webhook rotate w --overlap 7d --json",
             "annals trigger add t --type promoted,drifted --model fraud-* --where /data/severity=high --do {} --cooldown 60 --dedup x --reason r",
             "annals trigger apply rules.yaml --json",

@@ -138,6 +138,17 @@ pub enum Viewing {
     Failed(String),
 }
 
+impl Viewing {
+    /// Who follows the journal for the views, if they are open.
+    #[must_use]
+    pub fn runner(&self) -> Option<Arc<Runner>> {
+        match self {
+            Self::Open(runner) => Some(Arc::clone(runner)),
+            Self::Opening | Self::Waiting(_) | Self::Failed(_) => None,
+        }
+    }
+}
+
 /// Looks up the size of the journal's files, in bytes; `None` if it is not in files of ours.
 pub type JournalBytes = Box<dyn Fn() -> Option<u64> + Send + Sync>;
 

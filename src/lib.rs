@@ -2,6 +2,7 @@
 
 pub mod arbiter;
 pub mod audit;
+pub mod cdevents;
 pub mod cli;
 pub mod config;
 pub mod drift;

@@ -58,7 +58,8 @@ pub async fn run(config: config::Serve) -> anyhow::Result<()> {
     let sender = Sender::new(config.delivery.allow.clone().into(), config.delivery.ca.as_deref()).map_err(anyhow::Error::msg)?;
     let sender = Arc::new(sender);
     let deployer = acting::deployer(&config, &door, &viewing);
-    let acting = acting::start(&config, &door, &metrics, ops.clone(), (address, sender.clone(), deployer.clone()), &stopping)?;
+    let means = acting::Means { address, sender: sender.clone(), viewing: viewing.clone(), deployer: deployer.clone() };
+    let acting = acting::start(&config, &door, &metrics, ops.clone(), means, &stopping)?;
     let data = config.data.clone();
     let shared = Arc::new(Shared {
         door,

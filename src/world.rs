@@ -38,6 +38,7 @@ pub use annals_projections::ops::Task;
 
 pub use self::event::Event;
 use self::rule::{Endpoint, Rule};
+use crate::runner::Runner;
 
 /// Hops from an event that nobody's rule caused: the chain may not be longer.
 pub const HOPS_MAX: u32 = 8;
@@ -45,6 +46,9 @@ pub const HOPS_MAX: u32 = 8;
 pub const HOPS: &str = "annalshops";
 /// The source of what actors propose.
 pub const SOURCE: &str = "/annals/actor";
+
+/// Who follows the journal for the views now; none while they are not open.
+pub type RunnerNow = Box<dyn Fn() -> Option<Arc<Runner>> + Send + Sync>;
 
 /// What is being done.
 pub type Acting<'a> = Pin<Box<dyn Future<Output = Done> + Send + 'a>>;

@@ -63,6 +63,8 @@ struct SubscriptionData<'a> {
     when: Option<&'a RawValue>,
     #[serde(borrow, default)]
     signing: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    format: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -139,14 +141,16 @@ pub(crate) fn change_trigger(ask: &Ask<'_>) -> Result<TriggerChanged, Refusal> {
 pub(crate) fn change_subscription(ask: &Ask<'_>) -> Result<SubscriptionChanged, Refusal> {
     let data: SubscriptionData<'_> = ask.data()?;
     names::name("subscription", &data.subscription).map_err(|e| bad_name(&e))?;
-    let said = [data.url, data.when, data.signing];
+    let mut said = vec![data.url, data.when, data.signing];
+    // what does not say it has the digest that it had before there was such a word
+    said.extend(data.format.map(Some));
     let digest = match (data.url, data.when) {
         (Some(_), Some(when)) => {
             check_when(when)?;
             Some(digest_of(&said))
         }
         _ if said.iter().all(Option::is_none) => None,
-        _ => return Err(half("`url` and `when` belong together, and `signing` to them")),
+        _ => return Err(half("`url` and `when` belong together, and `signing` and `format` to them")),
     };
     let wanted = Wanted {
         what: "subscription",

@@ -22,12 +22,12 @@ POLL_S = 0.2
 DRIFT = "iris-accuracy-1"
 
 
-def eventually(what, found):
+def eventually(what, found, wait_s=WAIT_S):
     """Polls until it finds something, and returns that."""
-    deadline = time.monotonic() + WAIT_S
+    deadline = time.monotonic() + wait_s
     while not (result := found()):
         if time.monotonic() > deadline:
-            raise Failure(f"not within {WAIT_S} s: {what}")
+            raise Failure(f"not within {wait_s} s: {what}")
         time.sleep(POLL_S)
     return result
 

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::client::{Client, Method, Path};
 use super::output::{Output, plain, say};
 use super::{Exit, Failure};
-use crate::config::webhook::{Add, All, Change, Deliveries, One, Replay, Rotate, Signing, Webhook, When, Why};
+use crate::config::webhook::{Add, All, Change, Deliveries, One, Replay, Rotate, Signing, Webhook, When, Why, Words};
 
 /// Items that are asked for at once.
 const PAGE: u64 = 1_000;
@@ -59,11 +59,16 @@ fn add(args: &Add, out: &mut Output) -> Result<Exit, Failure> {
         Signing::Ed25519 => "ed25519",
         Signing::Hmac => "hmac",
     };
+    let format = match args.format {
+        Words::CloudEvents => "cloudevents",
+        Words::CdEvents => "cdevents",
+    };
     let mut body = body_of(&args.why);
     body.extend(Map::from_iter([
         ("url".to_owned(), args.to.clone().into()),
         ("when".to_owned(), when_of(&args.when)),
         ("signing".to_owned(), signing.into()),
+        ("format".to_owned(), format.into()),
         ("paused".to_owned(), args.paused.into()),
     ]));
     let path = Path::new(&["v1", "webhooks", &args.name]).with("workspace", &args.workspace.workspace);
@@ -78,8 +83,15 @@ fn list(args: &All, out: &mut Output) -> Result<Exit, Failure> {
         out.json(&listing)?;
         return Ok(Exit::Done);
     }
-    let columns =
-        [("WEBHOOK", "name"), ("STATE", "state"), ("TYPES", "/when/type"), ("PENDING", "pending"), ("PARKED", "parked"), ("URL", "url")];
+    let columns = [
+        ("WEBHOOK", "name"),
+        ("STATE", "state"),
+        ("FORMAT", "format"),
+        ("TYPES", "/when/type"),
+        ("PENDING", "pending"),
+        ("PARKED", "parked"),
+        ("URL", "url"),
+    ];
     table(&columns, items(&listing), out)
 }
 
@@ -113,7 +125,7 @@ fn tell(webhook: &Value, as_json: bool, out: &mut Output) -> Result<Exit, Failur
         return Ok(Exit::Done);
     }
     let of = |member: &str| webhook.get(member).filter(|value| !value.is_null()).map(plain);
-    for member in ["name", "state", "url", "when", "signing", "pending", "parked", "oldest_pending"] {
+    for member in ["name", "state", "url", "when", "signing", "format", "pending", "parked", "oldest_pending"] {
         if let Some(text) = of(member) {
             out.line(&format!("{member:<14}  {text}"))?;
         }

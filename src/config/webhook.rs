@@ -54,11 +54,23 @@ pub enum Signing {
     Hmac,
 }
 
+/// In which words events are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Words {
+    /// Our own
+    #[value(name = "cloudevents")]
+    CloudEvents,
+    /// CDEvents: promoted, deployed, rolled-back and deployment-removed alone
+    #[value(name = "cdevents")]
+    CdEvents,
+}
+
 /// A webhook.
 #[derive(Clone, Debug, Args)]
 #[command(
     after_help = "Examples:\n  annals webhook add deployer --to https://deploy.example/hook --type promoted --channel production\n  \
-    annals webhook add pager --to https://pager.example/hook --type drifted --signing hmac\n\
+    annals webhook add pager --to https://pager.example/hook --type drifted --signing hmac\n  \
+    annals webhook add tracker --to https://delivery.example/cdevents --type promoted,deployed --format cdevents\n\
     \nMessages follow the Standard Webhooks spec: verify them with its libraries, and tell copies by `webhook-id`."
 )]
 pub struct Add {
@@ -73,6 +85,9 @@ pub struct Add {
     /// How messages are signed
     #[arg(long, value_enum, default_value = "ed25519")]
     pub signing: Signing,
+    /// In which words events are told
+    #[arg(long, value_enum, default_value = "cloudevents")]
+    pub format: Words,
     /// Deliver nothing until it is resumed
     #[arg(long)]
     pub paused: bool,

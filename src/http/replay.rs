@@ -5,7 +5,6 @@ use axum::http::HeaderValue;
 use axum::response::Response;
 use serde::Deserialize;
 
-use super::cdevents::Words;
 use super::extract::Query;
 use super::filter::Filter;
 use super::follow;
@@ -13,6 +12,7 @@ use super::position::{Cursor, Moment, Positions};
 use super::problem::Problem;
 use super::{App, POSITION, cdevents, cloudevent, lines};
 use crate::audit::bundle;
+use crate::cdevents::Words;
 use crate::journal::follow::{Accepted, Follower, Mark, Until};
 
 /// What to replay.
@@ -75,8 +75,8 @@ impl Since {
 pub async fn replay(State(app): State<App>, Query(asked): Query<Replay>) -> Result<Response, Problem> {
     let permit = lines::permit(&app)?;
     let partitions = app.door.journal().partitions();
-    let words = Words::asked(asked.format.as_deref())?;
-    let kinds = words.kinds(asked.kinds)?;
+    let words = cdevents::asked(asked.format.as_deref())?;
+    let kinds = cdevents::kinds(words, asked.kinds)?;
     let filter = Filter::new(kinds.as_deref(), asked.workspace, asked.model, asked.channel)?;
     let moment = asked.until.as_deref().map(|text| Moment::parse(text, partitions)).transpose()?;
     let cursor = asked.after.as_deref().filter(|text| !text.contains(':')).map(Cursor::decode).transpose()?;

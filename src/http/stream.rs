@@ -21,14 +21,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, watch};
 use tokio::time::Instant;
 
 use self::form::Form;
-use super::App;
-use super::cdevents::Words;
 use super::extract::Query;
 use super::filter::Filter;
 use super::follow;
 use super::position::Cursor;
 use super::problem::Problem;
+use super::{App, cdevents};
 use crate::arbiter::door::Published;
+use crate::cdevents::Words;
 use crate::journal::follow::{FollowError, Follower, Mark, Until};
 
 /// How often a silent stream shows that it is alive.
@@ -82,8 +82,8 @@ pub struct Subscription {
 pub async fn stream(State(app): State<App>, headers: HeaderMap, Query(asked): Query<Subscription>) -> Result<Response, Problem> {
     let permit = app.places.subscribers.clone().try_acquire_owned();
     let permit = permit.map_err(|_| Problem::unavailable("busy", "there are too many subscribers", "try again later"))?;
-    let words = Words::asked(asked.format.as_deref())?;
-    let kinds = words.kinds(asked.kinds)?;
+    let words = cdevents::asked(asked.format.as_deref())?;
+    let kinds = cdevents::kinds(words, asked.kinds)?;
     let filter = Filter::new(kinds.as_deref(), asked.workspace, asked.model, asked.channel)?;
     let last = match headers.get("last-event-id") {
         Some(id) => Some(id.to_str().unwrap_or("?").to_owned()),
@@ -130,7 +130,7 @@ pub async fn stream(State(app): State<App>, headers: HeaderMap, Query(asked): Qu
         _permit: permit,
     };
     let body = match words {
-        Words::Ours => {
+        Words::CloudEvents => {
             let next = async |mut live: Live| live.next().await.map(|bytes| (Ok::<_, Infallible>(bytes), live));
             Body::from_stream(futures_util::stream::unfold(live, next))
         }

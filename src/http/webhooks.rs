@@ -19,6 +19,7 @@ use super::operating::ops;
 use super::problem::Problem;
 use super::read::ask::problem;
 use super::rules::{Changed, Which, Why, Within, existing, is_of, parse, parse_or_none, propose, set_state, spec_of, unusable};
+use crate::cdevents::Words;
 use crate::journal::wall_clock;
 use crate::world::rule::read::Named;
 use crate::world::rule::{Endpoint, Family, Rule, State as RuleState};
@@ -51,6 +52,10 @@ pub struct Wanted {
     #[serde(default = "ed25519")]
     #[schema(required = false)]
     signing: String,
+    /// `cloudevents` (the default), or `cdevents`: promotions and deployments alone, as CDEvents in CloudEvents.
+    #[serde(default)]
+    #[schema(required = false, value_type = String)]
+    format: Words,
     /// Deliver nothing until it is resumed.
     #[serde(default)]
     paused: bool,
@@ -95,6 +100,8 @@ pub struct Webhook {
     pub when: Value,
     /// `ed25519` or `hmac`.
     pub signing: String,
+    /// `cloudevents` or `cdevents`.
+    pub format: String,
     /// The keys that sign now, the newest first.
     pub keys: Vec<keys::Shown>,
     /// Deliveries that wait, for their turn or for another try.
@@ -161,7 +168,10 @@ pub async fn put(State(app): State<App>, Path(name): Path<String>, Query(within)
     let ops = ops(&app).await?;
     let (workspace, wanted) = (within.workspace(), parse::<Wanted>(&body)?);
     let state = if wanted.paused { RuleState::Paused } else { RuleState::Active };
-    let spec = json!({"url": wanted.url, "when": wanted.when, "signing": wanted.signing});
+    let mut spec = json!({"url": wanted.url, "when": wanted.when, "signing": wanted.signing});
+    if wanted.format != Words::default() {
+        spec["format"] = wanted.format.as_str().into();
+    }
     let named = Named { family: Family::Subscription, workspace, name: &name, revision: 0, state };
     Rule::read(&named, &spec).map_err(|e| unusable(format!("`{}`: {}", e.field, e.message), e.remedy))?;
     app.sender.allowed().check_url(&wanted.url).map_err(|e| unusable(e, "give another URL, or allow its network"))?;
@@ -309,6 +319,7 @@ async fn shown(ops: &Ops, row: &RuleRow, counts: &[Counts]) -> Result<Webhook, P
         url: text("url").unwrap_or_default(),
         when: spec.get("when").cloned().unwrap_or_default(),
         signing: text("signing").unwrap_or_else(ed25519),
+        format: text("format").unwrap_or_else(|| Words::default().as_str().into()),
         keys: keys::shown(ops, &keys::owner(&row.workspace, &row.name), wall_clock()).await.map_err(problem)?,
         pending,
         parked: counts.map_or(0, |counts| counts.parked),

@@ -13,7 +13,6 @@ use crate::arbiter::door::Door;
 use crate::config::{self, kafka::Role};
 use crate::http::{Operating, Viewing};
 use crate::metrics::Metrics;
-use crate::world::Actor;
 use crate::world::command::Commands;
 use crate::world::kubernetes::registry::Registry;
 use crate::world::kubernetes::{self, Deployer};
@@ -22,9 +21,19 @@ use crate::world::propose::{Proposer, Proposing};
 use crate::world::rule::State;
 use crate::world::webhook::Webhooks;
 use crate::world::webhook::send::Sender;
+use crate::world::{Actor, RunnerNow};
 
-/// What actors need of this instance: its address, who sends, and who deploys, if the engine was told of clusters.
-type Means = (SocketAddr, Arc<Sender>, Option<Arc<Deployer>>);
+/// What actors need of this instance.
+pub struct Means {
+    /// Its address.
+    pub address: SocketAddr,
+    /// Who sends.
+    pub sender: Arc<Sender>,
+    /// Whether there are views to ask.
+    pub viewing: watch::Receiver<Viewing>,
+    /// Who deploys, if the engine was told of clusters.
+    pub deployer: Option<Arc<Deployer>>,
+}
 
 /// Threads of those who act: they wait, mostly.
 const THREADS: usize = 2;
@@ -92,7 +101,7 @@ async fn live(
     };
     let Ok(Operating::Open(ops)) = opened else { return };
     let acts = config.has(Role::Actor);
-    let deployer = means.2.clone();
+    let deployer = means.deployer.clone();
     let actors = if acts { actors(&config, &door, &ops, &metrics, means) } else { Actors::default() };
     let world = World::new(ops, door, actors, Some(metrics));
     tell.send_replace(Some(Arc::clone(&world)));
@@ -105,10 +114,11 @@ async fn live(
 }
 
 /// Who can do what here: the table of all that a rule can have done.
-fn actors(config: &config::Serve, door: &Arc<Door>, ops: &Ops, metrics: &Arc<Metrics>, (address, sender, deployer): Means) -> Actors {
+fn actors(config: &config::Serve, door: &Arc<Door>, ops: &Ops, metrics: &Arc<Metrics>, means: Means) -> Actors {
+    let Means { address, sender, viewing, deployer } = means;
     let url = format!("http://{}", reachable(address));
     Actors {
-        webhook: Some(Arc::new(Webhooks::new(sender, ops.clone(), Arc::clone(metrics)))),
+        webhook: Some(Arc::new(Webhooks::new(sender, ops.clone(), Arc::clone(metrics), runner(viewing)))),
         command: Some(Arc::new(Commands::new(config.commands.clone(), url, Arc::clone(door)))),
         propose: Some(Arc::new(Proposing(Proposer::new(Arc::clone(door))))),
         clusters: deployer.iter().flat_map(|_| &config.kubernetes.clusters).map(|cluster| cluster.name.clone()).collect(),
@@ -120,13 +130,12 @@ fn actors(config: &config::Serve, door: &Arc<Door>, ops: &Ops, metrics: &Arc<Met
 /// Who deploys, if the engine was told of clusters. It asks the registry, once that is open.
 pub fn deployer(config: &config::Serve, door: &Arc<Door>, viewing: &watch::Receiver<Viewing>) -> Option<Arc<Deployer>> {
     let clusters = &config.kubernetes.clusters;
-    let viewing = viewing.clone();
-    let runner = move || match &*viewing.borrow() {
-        Viewing::Open(runner) => Some(Arc::clone(runner)),
-        _ => None,
-    };
-    let registry = Registry::new(Arc::clone(door), Box::new(runner));
+    let registry = Registry::new(Arc::clone(door), runner(viewing.clone()));
     (!clusters.is_empty()).then(|| Deployer::new(clusters, registry, Proposer::new(Arc::clone(door))))
+}
+
+fn runner(viewing: watch::Receiver<Viewing>) -> RunnerNow {
+    Box::new(move || viewing.borrow().runner())
 }
 
 /// Watches the clusters by the rules that are in force, while this instance is the one that acts.

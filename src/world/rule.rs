@@ -13,6 +13,8 @@ use annals_events::kind::Kind;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::cdevents::Words;
+
 /// How long a program may run unless its rule says otherwise.
 pub const TIMEOUT: Duration = Duration::from_secs(300);
 /// Longest time that a rule may give a program.
@@ -131,6 +133,8 @@ pub struct Endpoint {
     pub url: String,
     /// How the events are signed.
     pub signing: Signing,
+    /// In which words they are told.
+    pub words: Words,
 }
 
 /// How a delivery is signed (Standard Webhooks).

@@ -2,7 +2,8 @@
 //!
 //! The loop keeps the order per model, the schedule and what became of each delivery; here is one
 //! try. An endpoint gets `{"type","timestamp","data"}`, in which `data` is the CloudEvent as the
-//! stream writes it, so that whoever reads both needs one parser.
+//! stream writes it, so that whoever reads both needs one parser; or, if it wants CDEvents, one of
+//! those in a CloudEvent, also as the stream writes it.
 
 pub mod address;
 pub mod answer;
@@ -15,19 +16,23 @@ use std::time::Duration;
 
 use annals_events::time::Timestamp;
 use annals_projections::ops::Ops;
+use serde_json::json;
 
 use self::answer::{Attempt, Outcome};
 use self::send::{Message, Sender};
 use self::sign::{Key, signatures, webhook_id};
 use super::rule::Endpoint;
-use super::{Acting, Actor, Done, Event, Job, Retry};
+use super::{Acting, Actor, Done, Event, Job, Retry, RunnerNow};
+use crate::cdevents::{self, NotTold, Words};
 use crate::journal::wall_clock;
 use crate::metrics::Metrics;
 use crate::metrics::webhooks::Tried;
 
 /// The type of a delivery that tells of no event.
 pub const TEST: &str = "annals.test";
-/// Pause after which the keys are looked for again, if their store did not answer.
+/// The type of CloudEvents in structured mode (HTTP protocol binding).
+const CLOUDEVENT: &str = "application/cloudevents+json";
+/// Pause after which the keys, or the registry, are asked again, if they did not answer.
 const STORE_PAUSE: Duration = Duration::from_secs(5);
 
 /// Delivers to subscriptions.
@@ -35,13 +40,20 @@ pub struct Webhooks {
     sender: Arc<Sender>,
     ops: Ops,
     metrics: Arc<Metrics>,
+    runner: RunnerNow,
+}
+
+/// What is sent, and as what.
+struct Body {
+    content_type: &'static str,
+    bytes: Vec<u8>,
 }
 
 impl Webhooks {
     /// Delivers with the keys that are in this store.
     #[must_use]
-    pub fn new(sender: Arc<Sender>, ops: Ops, metrics: Arc<Metrics>) -> Self {
-        Self { sender, ops, metrics }
+    pub fn new(sender: Arc<Sender>, ops: Ops, metrics: Arc<Metrics>, runner: RunnerNow) -> Self {
+        Self { sender, ops, metrics, runner }
     }
 
     /// Sends a message that tells of no event, now and once, and returns its id and what came of it.
@@ -51,7 +63,7 @@ impl Webhooks {
     pub async fn test(&self, endpoint: &Endpoint) -> Result<(String, Attempt), String> {
         let id = format!("test_{}", uuid::Uuid::now_v7().simple());
         let keys = self.keys(endpoint).await?;
-        let body = test_payload(endpoint, wall_clock());
+        let body = test_body(endpoint, &id, wall_clock());
         let attempt = self.send(endpoint, &keys, id.clone(), body).await;
         Ok((id, attempt))
     }
@@ -66,9 +78,33 @@ impl Webhooks {
         Ok(keys)
     }
 
-    async fn send(&self, endpoint: &Endpoint, keys: &[Key], id: String, body: Vec<u8>) -> Attempt {
+    /// The event in the words that the endpoint wants, or what becomes of the job instead.
+    async fn body(&self, words: Words, job: &Job) -> Result<Body, Done> {
+        let event = &job.event;
+        if words == Words::CloudEvents {
+            return Ok(Body { content_type: "application/json", bytes: payload(event) });
+        }
+        if !words.has(event.kind) {
+            return Err(Done::Skipped { note: format!("CDEvents has no word for {}", event.kind) });
+        }
+        // it is not the endpoint that failed
+        let later = |note: String| Done::Again {
+            after: STORE_PAUSE,
+            progress: job.task.progress.clone().unwrap_or_else(|| "{}".into()),
+            note: Some(note),
+        };
+        let runner = (self.runner)().ok_or_else(|| later("the views are not open yet".into()))?;
+        match cdevents::tell(&runner, &event.cloudevent).await {
+            Ok(told) => Ok(Body { content_type: CLOUDEVENT, bytes: told.json.to_string().into_bytes() }),
+            Err(NotTold::Broken(note)) => Err(Done::Failed { note, retry: Retry::Schedule }),
+            Err(error) => Err(later(error.to_string())),
+        }
+    }
+
+    async fn send(&self, endpoint: &Endpoint, keys: &[Key], id: String, body: Body) -> Attempt {
         let timestamp_s = wall_clock().0.div_euclid(1000);
-        let message = Message { signature: signatures(keys, &id, timestamp_s, &body), id, timestamp_s, body };
+        let Body { content_type, bytes: body } = body;
+        let message = Message { signature: signatures(keys, &id, timestamp_s, &body), id, timestamp_s, content_type, body };
         let attempt = self.sender.send(&endpoint.url, message).await;
         self.metrics.webhooks.tried(tried(&attempt), attempt.took);
         attempt
@@ -86,7 +122,10 @@ impl Actor for Webhooks {
                 Ok(keys) => keys,
                 Err(note) => return Done::Failed { note, retry: Retry::After(STORE_PAUSE) },
             };
-            done(&self.send(endpoint, &keys, webhook_id(&event.source, &event.id), payload(event)).await)
+            match self.body(endpoint.words, job).await {
+                Ok(body) => done(&self.send(endpoint, &keys, webhook_id(&event.source, &event.id), body).await),
+                Err(done) => done,
+            }
         })
     }
 }
@@ -119,9 +158,16 @@ fn payload(event: &Event) -> Vec<u8> {
     body
 }
 
-fn test_payload(endpoint: &Endpoint, now: Timestamp) -> Vec<u8> {
-    let data = serde_json::json!({"workspace": endpoint.workspace, "subscription": endpoint.name});
-    serde_json::json!({"type": TEST, "timestamp": now.to_string(), "data": data}).to_string().into_bytes()
+fn test_body(endpoint: &Endpoint, id: &str, now: Timestamp) -> Body {
+    let Endpoint { workspace, name, words, .. } = endpoint;
+    let (content_type, body) = match words {
+        Words::CloudEvents => {
+            let data = json!({"workspace": workspace, "subscription": name});
+            ("application/json", json!({"type": TEST, "timestamp": now.to_string(), "data": data}))
+        }
+        Words::CdEvents => (CLOUDEVENT, cdevents::test(id, workspace, name, now)),
+    };
+    Body { content_type, bytes: body.to_string().into_bytes() }
 }
 
 #[cfg(test)]

@@ -6,14 +6,14 @@ use serde_json::{Value, json};
 use crate::stage::{Engine, digest, fresh, register};
 use crate::stream::Stream;
 
-const FORMAT: &str = "format=cdevents";
+pub const FORMAT: &str = "format=cdevents";
 
 fn wanted(id: &str, name: &str) -> Value {
     json!({"deployment": id, "target": {"platform": "kubernetes", "cluster": "kind", "namespace": "ml", "name": name}})
 }
 
 /// Two versions through a life with every event that has a counterpart, and some that have none.
-fn live(engine: &Engine) {
+pub fn live(engine: &Engine) {
     register(engine, "iris", 1);
     register(engine, "iris", 2);
     engine.accept("version.promoted", "default/iris/1", json!({"channel": "production", "reason": "first"}));
@@ -38,7 +38,7 @@ const TOLD: [(&str, &str, Option<u64>); 6] = [
     ("service.removed", "kubernetes/kind/ml/other", None),
 ];
 
-fn replayed(engine: &Engine, query: &str) -> Vec<Value> {
+pub fn replayed(engine: &Engine, query: &str) -> Vec<Value> {
     let answer = engine.get(&format!("/v1/events?{query}"));
     assert_eq!(answer.status, 200, "{}", answer.text);
     answer.text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
@@ -46,7 +46,7 @@ fn replayed(engine: &Engine, query: &str) -> Vec<Value> {
 
 /// What the binding to CloudEvents demands, and what the SDK makes of the event.
 #[track_caller]
-fn read(event: &Value) -> CDEvent {
+pub fn read(event: &Value) -> CDEvent {
     let data = &event["data"];
     let context = &data["context"];
     assert_eq!(event["specversion"], "1.0");

@@ -28,5 +28,6 @@ mod stage;
 mod stream;
 mod subscribers;
 mod surface;
+mod tfx;
 mod triggers;
 mod webhooks;

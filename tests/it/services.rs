@@ -56,6 +56,12 @@ pub fn drift_python() -> Command {
     command
 }
 
+/// A Python with `ml-metadata`, and with the client of this tree; `bin` on its path is where it lies.
+#[track_caller]
+pub fn mlmd_python() -> PathBuf {
+    variable("ANNALS_TEST_MLMD_PYTHON").into()
+}
+
 /// Runs a piece of Python with these arguments and returns what it printed; it fails when the Python fails.
 #[track_caller]
 pub fn run_python(code: &str, arguments: &[&str]) -> String {

@@ -76,7 +76,7 @@ class Endpoint(BaseHTTPRequestHandler):
             seen[id] = seen.get(id, 0) + 1
             nth = seen[id]
             print(json.dumps({"at": time.time(), "path": self.path, "id": id, "nth": nth,
-                              "signature": self.headers.get("webhook-signature"), "verified": verified_by(self.headers, body),
+                              "type": self.headers.get("content-type"), "signature": self.headers.get("webhook-signature"), "verified": verified_by(self.headers, body),
                               "body": json.loads(body)}), flush=True)
         if word == "flaky" and nth <= int(rest):
             return self.answer(500, {}, b"not yet")

@@ -1,5 +1,6 @@
 //! Webhooks: delivered in order, signed as the spec's own libraries want it, and kept when nobody takes them.
 
+mod cdevents;
 mod odd;
 mod receiver;
 

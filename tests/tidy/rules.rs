@@ -204,7 +204,7 @@ fn sql(source: &Source, report: &mut Report<'_>) {
 }
 
 /// Which rooms of src/ a room may name, beside `config` and `metrics`; `serve` wires all.
-const EDGES: [(&str, &[&str]); 11] = [
+const EDGES: [(&str, &[&str]); 12] = [
     ("main", &["cli"]),
     // Commands that work on a directory without a server need the journal itself and the views'
     // source; a replay has the door's form of an event, its filters and its times.
@@ -224,14 +224,20 @@ const EDGES: [(&str, &[&str]); 11] = [
         ],
     ),
     // The runner knows how far each view is, which every read waits for.
-    ("http", &["arbiter::door", "arbiter::Status", "arbiter::drive::AllCounts", "drift", "journal", "runner", "audit", "world"]),
+    (
+        "http",
+        &["arbiter::door", "arbiter::Status", "arbiter::drive::AllCounts", "cdevents", "drift", "journal", "runner", "audit", "world"],
+    ),
     // From bytes to data, for whoever has the bytes.
     ("drift", &[]),
+    // From our events to another's words, for whoever tells them; the runner has the views that it asks, and what goes
+    // into a URI is written as the door writes it.
+    ("cdevents", &["http::uri", "runner"]),
     ("arbiter", &["journal"]),
     ("runner", &["arbiter::door", "journal"]),
     // It follows the journal and hands events on as the door writes them; an actor that converges asks what is wanted
     // now, and the runner knows how far the registry is.
-    ("world", &["arbiter::door", "journal", "http::cloudevent", "runner"]),
+    ("world", &["arbiter::door", "journal", "cdevents", "http::cloudevent", "runner"]),
     ("audit", &["journal"]),
     ("journal", &[]),
     ("config", &[]),

@@ -80,7 +80,9 @@ def test_a_whole_life(client: annals.Client, model: str, pickle: Path) -> None:
 def test_a_workspace_has_events_of_its_own(client: annals.Client, model: str) -> None:
     own = Envelope(workspace=model)
     tell = annals.Webhook("pager")
-    client.subscription_changed("pager", "paused", url="https://pager.example/hook", when=When(["drifted"]), signing="hmac", **own)
+    client.subscription_changed(
+        "pager", "paused", url="https://pager.example/hook", when=When(["deployed"]), signing="hmac", format="cdevents", **own
+    )
     client.trigger_changed("tell", "paused", when=When("drifted, measured", channel="production"), do=tell, cooldown_s=60, **own)
     last = client.trigger_changed("tell", "removed", reason="nobody read it", **own)
     client.observed(None, TARGET, "created", image="scorer:1", manager="kubectl-create", **own)

@@ -144,6 +144,26 @@ fn a_subscription_and_a_trigger_of_one_name_are_two() {
 }
 
 #[test]
+fn the_format_of_a_subscription_counts_and_none_is_as_before_there_was_one() {
+    let url = "https://a.example";
+    let tells = |more: &Value| subscription("active", &with(json!({ "url": url, "when": when() }), more));
+    let decided = |revision: u64, said: &[&str]| {
+        let said: Vec<String> =
+            [json!(url).to_string(), when().to_string()].into_iter().chain(said.iter().map(|s| (*s).to_owned())).collect();
+        let digest = digest(&said.iter().map(String::as_str).collect::<Vec<_>>());
+        Then::Accepted(json!({ "subscription": "deployer", "revision": revision, "state": "active", "digest": digest }))
+    };
+    let (plain, cd) = (json!({}), json!({ "format": "cdevents" }));
+    check(&[], &tells(&plain), &decided(1, &[""]));
+    check(&[], &tells(&cd), &decided(1, &["", "\"cdevents\""]));
+    check(&[tells(&plain)], &tells(&cd), &decided(2, &["", "\"cdevents\""]));
+    check(&[tells(&cd)], &tells(&plain), &decided(2, &[""]));
+    check(&[tells(&cd)], &tells(&cd), &Then::Refused(Code::NoChange, "says this already"));
+    check(&[], &subscription("active", &cd), &Then::Refused(Code::SchemaViolation, "belong together"));
+    check(&[], &tells(&json!({ "format": "xml" })), &Then::Malformed(Code::SchemaViolation, "/format"));
+}
+
+#[test]
 fn only_the_workspace_has_rules() {
     let data = with(json!({ "trigger": "tell", "state": "active" }), &acts(&told()));
     check(&[], &iris("trigger-changed", "", data.clone()), &Then::Malformed(Code::Malformed, "must be `_system` here"));

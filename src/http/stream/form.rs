@@ -4,8 +4,9 @@ use annals_events::record::{Corrupt, Record};
 use axum::body::Bytes;
 use axum::http::{HeaderMap, HeaderValue, header};
 
+use crate::cdevents;
+use crate::http::cloudevent;
 use crate::http::problem::Problem;
-use crate::http::{cdevents, cloudevent};
 
 /// What a client should wait before it connects again.
 const RETRY_MS: u32 = 1_000;

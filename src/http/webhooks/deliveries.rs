@@ -47,7 +47,7 @@ pub struct Tried {
     pub note: String,
 }
 
-/// Sends a signed message of the type `annals.test` now, once, and tells what was answered.
+/// Sends a signed message that tells of no event now, once, and tells what was answered.
 #[utoipa::path(post, operation_id = "webhook_test", path = "/v1/webhooks/{name}/test", tag = "world", params(("name" = String, Path, description = "the webhook's name"), Within),
     responses(
         (status = 200, description = "what came of it, whether or not it was delivered", body = Tried),
@@ -61,7 +61,8 @@ pub async fn test(State(app): State<App>, Path(name): Path<String>, Query(within
     // a caller waits for the endpoint, so these are long answers too
     let permit = app.places.long_reads.clone().try_acquire_owned();
     let _permit = permit.map_err(|_| Problem::unavailable("busy", "there are too many long requests", "try again later"))?;
-    let webhooks = Webhooks::new(app.sender.clone(), ops, app.metrics.clone());
+    let viewing = app.viewing.clone();
+    let webhooks = Webhooks::new(app.sender.clone(), ops, app.metrics.clone(), Box::new(move || viewing.borrow().runner()));
     let (id, attempt) = webhooks.test(&endpoint).await.map_err(|e| unusable(e, "make a key: POST /v1/webhooks/{name}/rotate"))?;
     let tried = Tried {
         id,

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 
 use crate::arbiter::door::Door;
 use crate::runner::Runner;
+use crate::world::RunnerNow;
 
 /// How long the view may take to come so far.
 const BEHIND_MAX: Duration = Duration::from_secs(5);
@@ -19,7 +20,7 @@ const VIEW: &str = "registry";
 /// Who is asked.
 pub struct Registry {
     door: Arc<Door>,
-    runner: Box<dyn Fn() -> Option<Arc<Runner>> + Send + Sync>,
+    runner: RunnerNow,
 }
 
 /// What is known of a model.
@@ -90,9 +91,9 @@ impl Known {
 }
 
 impl Registry {
-    /// `runner` answers none while the views are not open.
+    /// Asks the views, once they are open.
     #[must_use]
-    pub fn new(door: Arc<Door>, runner: Box<dyn Fn() -> Option<Arc<Runner>> + Send + Sync>) -> Self {
+    pub fn new(door: Arc<Door>, runner: RunnerNow) -> Self {
         Self { door, runner }
     }
 

@@ -16,6 +16,7 @@ use super::{
     COOLDOWN_MAX, Command, Do, Endpoint, Family, Kubernetes, Pipeline, Propose, Rule, Signing, State, TIMEOUT, TIMEOUT_MAX, VersionOf,
     Webhook, When, render,
 };
+use crate::cdevents::{self, Words};
 
 /// Most arguments of a program, as the schema has it.
 const ARGS_MAX: usize = 100;
@@ -53,7 +54,7 @@ pub struct Named<'a> {
     pub state: State,
 }
 
-/// What a rule says: of a trigger all but `url` and `signing`, of a subscription `url`, `when` and `signing`.
+/// What a rule says: of a trigger `when`, `do`, `cooldown_s` and `dedup`, of a subscription `url`, `when`, `signing` and `format`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Spec {
@@ -69,6 +70,8 @@ struct Spec {
     url: Option<String>,
     #[serde(default)]
     signing: Signing,
+    #[serde(default, rename = "format")]
+    words: Words,
 }
 
 impl Rule {
@@ -80,7 +83,7 @@ impl Rule {
         names::name(named.family.as_str(), named.name).map_err(|e| invalid("name", e, "choose another name"))?;
         let members = match named.family {
             Family::Trigger => "a trigger has `when`, `do` and, if wanted, `cooldown_s` and `dedup`",
-            Family::Subscription => "a subscription has `url`, `when` and, if wanted, `signing`",
+            Family::Subscription => "a subscription has `url`, `when` and, if wanted, `signing` and `format`",
         };
         let spec: Spec = shape("", spec.clone(), members)?;
         let when = spec.when.ok_or_else(|| invalid("when", "is missing", "say which events it is about: {\"type\":[\"promoted\"]}"))?;
@@ -90,7 +93,9 @@ impl Rule {
             Family::Subscription => {
                 let url = spec.url.ok_or_else(|| invalid("url", "is missing", "say where the events are to go"))?;
                 let (workspace, name) = (named.workspace.to_owned(), named.name.to_owned());
-                let endpoint = Endpoint { workspace, name: name.clone(), state: named.state, url, signing: spec.signing };
+                can_be_told(spec.words, &when.kinds)?;
+                let (signing, words) = (spec.signing, spec.words);
+                let endpoint = Endpoint { workspace, name: name.clone(), state: named.state, url, signing, words };
                 (Do::Webhook(Webhook { subscription: name }), Some(endpoint))
             }
         };
@@ -112,6 +117,15 @@ impl Rule {
             endpoint,
         })
     }
+}
+
+/// Whoever waits for what is never told would wait for ever.
+fn can_be_told(words: Words, kinds: &[Kind]) -> Result<(), Invalid> {
+    let untold = kinds.iter().find(|kind| !words.has(**kind));
+    untold.map_or(Ok(()), |kind| {
+        let remedy = format!("name some of {}, or leave `format` out", cdevents::all());
+        Err(invalid("when.type", format!("CDEvents has no word for {kind}"), remedy))
+    })
 }
 
 /// Reads JSON of one shape; the message names the member.

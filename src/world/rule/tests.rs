@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::read::{Invalid, Named};
 use super::{Do, Family, Rule, State, render};
+use crate::cdevents::Words;
 use crate::world::Event;
 
 fn named(family: Family) -> Named<'static> {
@@ -66,6 +67,20 @@ fn every_action_is_understood() {
     let spec = json!({"url": "https://h/", "when": {"type": ["promoted"]}});
     let rule = Rule::read(&named(Family::Subscription), &spec).unwrap();
     assert_eq!((rule.tells(), rule.endpoint.as_ref().map(|endpoint| endpoint.url.as_str())), (Some("r"), Some("https://h/")));
+}
+
+#[test]
+fn a_subscription_says_in_which_words_it_is_told() {
+    let read = |more: Value| {
+        let mut spec = json!({"url": "https://h/", "when": {"type": ["promoted", "deployed"]}});
+        spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        Rule::read(&named(Family::Subscription), &spec).map(|rule| rule.endpoint.unwrap().words)
+    };
+    assert_eq!(read(json!({})), Ok(Words::CloudEvents));
+    assert_eq!(read(json!({"format": "cdevents"})), Ok(Words::CdEvents));
+    assert!(read(json!({"format": "xml"})).unwrap_err().message.contains("xml"));
+    let untold = read(json!({"format": "cdevents", "when": {"type": ["promoted", "drifted"]}})).unwrap_err();
+    assert_eq!((untold.field.as_str(), untold.message.as_str()), ("when.type", "CDEvents has no word for drift.detected"));
 }
 
 #[test]

@@ -49,6 +49,8 @@ pub struct Message {
     pub timestamp_s: i64,
     /// `webhook-signature`.
     pub signature: String,
+    /// The body's type.
+    pub content_type: &'static str,
     /// The body: JSON.
     pub body: Vec<u8>,
 }
@@ -178,7 +180,7 @@ fn request(url: &Url, message: Message) -> Result<Request<Full<Bytes>>, String> 
     let request = Request::post(target)
         .header("host", host)
         .header("user-agent", concat!("annals/", env!("CARGO_PKG_VERSION")))
-        .header("content-type", "application/json")
+        .header("content-type", message.content_type)
         .header("accept", "*/*")
         .header("accept-encoding", "identity")
         .header("connection", "close")

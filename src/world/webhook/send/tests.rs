@@ -35,7 +35,13 @@ fn sender(allowed: &str) -> Sender {
 }
 
 fn send(sender: &Sender, url: &str) -> Attempt {
-    let message = Message { id: "id_1".into(), timestamp_s: 7, signature: "v1a,x v1,y".into(), body: br#"{"a":1}"#.to_vec() };
+    let message = Message {
+        id: "id_1".into(),
+        timestamp_s: 7,
+        signature: "v1a,x v1,y".into(),
+        content_type: "application/json",
+        body: br#"{"a":1}"#.to_vec(),
+    };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(sender.send(url, message))
 }

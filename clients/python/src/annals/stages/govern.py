@@ -47,15 +47,18 @@ class Govern(Proposes):
         url: str | None = None,
         when: When | None = None,
         signing: Literal["ed25519", "hmac"] | None = None,
+        format: Literal["cloudevents", "cdevents"] | None = None,
         **about: Unpack[About],
     ) -> Receipt:
         """A party that is told over HTTP. `subscription`: its name, unique in the workspace. `url`: where it listens.
 
-        `url` and `when` together, or neither, which leaves them as they are. `signing`: `ed25519` unless given. A new one has no
-        key yet, and nothing is delivered before `annals webhook rotate NAME` has made one; `annals webhook add` does both.
+        `url` and `when` together, or neither, which leaves them as they are. `signing`: `ed25519` unless given. `format`:
+        `cloudevents` unless given. A new one has no key yet, and nothing is delivered before `annals webhook rotate NAME` has
+        made one; `annals webhook add` does both.
 
         Refused with `schema-violation` (also for a new one without `url` and `when`), `unknown-type`, `unknown-subscription`,
         `no-change` (it is so and says so already).
         """
-        data = {"subscription": subscription, "state": state, "url": url, "when": as_when(when), "signing": signing}
+        said = {"url": url, "when": as_when(when), "signing": signing, "format": format}
+        data = {"subscription": subscription, "state": state, **said}
         return self._propose("subscription-changed", None, None, data, about)
