@@ -6,6 +6,7 @@ pub mod cdevents;
 pub mod cli;
 pub mod config;
 pub mod drift;
+pub mod git;
 pub mod http;
 pub mod journal;
 pub mod metrics;

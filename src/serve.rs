@@ -58,7 +58,14 @@ pub async fn run(config: config::Serve) -> anyhow::Result<()> {
     let sender = Sender::new(config.delivery.allow.clone().into(), config.delivery.ca.as_deref()).map_err(anyhow::Error::msg)?;
     let sender = Arc::new(sender);
     let deployer = acting::deployer(&config, &door, &viewing);
-    let means = acting::Means { address, sender: sender.clone(), viewing: viewing.clone(), deployer: deployer.clone() };
+    let repositories = acting::repositories(&config)?;
+    let means = acting::Means {
+        address,
+        sender: sender.clone(),
+        viewing: viewing.clone(),
+        deployer: deployer.clone(),
+        repositories: repositories.clone(),
+    };
     let acting = acting::start(&config, &door, &metrics, ops.clone(), means, &stopping)?;
     let data = config.data.clone();
     let shared = Arc::new(Shared {
@@ -71,6 +78,7 @@ pub async fn run(config: config::Serve) -> anyhow::Result<()> {
         ops,
         sender,
         deployer,
+        commits: repositories.filter(|_| config.git.git_check == config::git::Policy::Refuse),
         world: acting.world(),
         stopping,
         places: Places::default(),

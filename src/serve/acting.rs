@@ -11,9 +11,12 @@ use tokio::task::JoinHandle;
 
 use crate::arbiter::door::Door;
 use crate::config::{self, kafka::Role};
+use crate::git::place::Allowed;
+use crate::git::worker::Worker;
 use crate::http::{Operating, Viewing};
 use crate::metrics::Metrics;
 use crate::world::command::Commands;
+use crate::world::git::{GitOps, Lookups};
 use crate::world::kubernetes::registry::Registry;
 use crate::world::kubernetes::{self, Deployer};
 use crate::world::life::{Actors, World};
@@ -33,6 +36,8 @@ pub struct Means {
     pub viewing: watch::Receiver<Viewing>,
     /// Who deploys, if the engine was told of clusters.
     pub deployer: Option<Arc<Deployer>>,
+    /// Who works on repositories, if the engine may touch any.
+    pub repositories: Option<Arc<Worker>>,
 }
 
 /// Threads of those who act: they wait, mostly.
@@ -115,9 +120,17 @@ async fn live(
 
 /// Who can do what here: the table of all that a rule can have done.
 fn actors(config: &config::Serve, door: &Arc<Door>, ops: &Ops, metrics: &Arc<Metrics>, means: Means) -> Actors {
-    let Means { address, sender, viewing, deployer } = means;
+    let Means { address, sender, viewing, deployer, repositories } = means;
     let url = format!("http://{}", reachable(address));
+    let git = repositories.clone().map(|worker| {
+        let registry = Registry::new(Arc::clone(door), runner(viewing.clone()));
+        Arc::new(GitOps { worker, registry, journal: door.journal().id().to_owned() }) as Arc<dyn Actor>
+    });
+    let lookup = repositories.clone().map(|worker| Arc::new(Lookups { worker, proposer: Proposer::new(Arc::clone(door)) }) as Arc<dyn Actor>);
     Actors {
+        git,
+        lookup,
+        repositories,
         webhook: Some(Arc::new(Webhooks::new(sender, ops.clone(), Arc::clone(metrics), runner(viewing)))),
         command: Some(Arc::new(Commands::new(config.commands.clone(), url, Arc::clone(door)))),
         propose: Some(Arc::new(Proposing(Proposer::new(Arc::clone(door))))),
@@ -132,6 +145,19 @@ pub fn deployer(config: &config::Serve, door: &Arc<Door>, viewing: &watch::Recei
     let clusters = &config.kubernetes.clusters;
     let registry = Registry::new(Arc::clone(door), runner(viewing.clone()));
     (!clusters.is_empty()).then(|| Deployer::new(clusters, registry, Proposer::new(Arc::clone(door))))
+}
+
+/// Who works on repositories, if the engine may touch any, or must look commits up.
+///
+/// # Errors
+/// If it is not said how which may be touched.
+pub fn repositories(config: &config::Serve) -> anyhow::Result<Option<Arc<Worker>>> {
+    let allowed: Vec<_> =
+        config.git.git_allow.iter().map(|text| Allowed::parse(text)).collect::<Result<_, _>>().map_err(anyhow::Error::msg)?;
+    if allowed.is_empty() && config.git.git_check == config::git::Policy::Off {
+        return Ok(None);
+    }
+    Ok(Some(Worker::new(config.data.join("git"), config.git.git_credentials.clone(), allowed)))
 }
 
 fn runner(viewing: watch::Receiver<Viewing>) -> RunnerNow {

@@ -101,7 +101,7 @@ struct Word {
     because: &'static str,
 }
 
-const WORDS: [Word; 6] = [
+const WORDS: [Word; 7] = [
     Word {
         rule: "clock in events",
         words: &[
@@ -135,6 +135,13 @@ const WORDS: [Word; 6] = [
         within: &["src/", "projections/src/", "events/src/"],
         allowed: &["src/journal/sqlite"],
         because: "only src/journal/sqlite speaks rusqlite",
+    },
+    Word {
+        rule: "git2 outside its room",
+        words: &["git2"],
+        within: &["src/", "projections/src/", "events/src/"],
+        allowed: &["src/git/", "src/git.rs"],
+        because: "only src/git speaks libgit2",
     },
     Word {
         rule: "http outside the door",
@@ -215,6 +222,7 @@ const EDGES: [(&str, &[&str]); 12] = [
             "audit",
             "arbiter::resume",
             "drift",
+            "git",
             "journal",
             "runner",
             "http::cloudevent",
@@ -226,18 +234,20 @@ const EDGES: [(&str, &[&str]); 12] = [
     // The runner knows how far each view is, which every read waits for.
     (
         "http",
-        &["arbiter::door", "arbiter::Status", "arbiter::drive::AllCounts", "cdevents", "drift", "journal", "runner", "audit", "world"],
+        &["arbiter::door", "arbiter::Status", "arbiter::drive::AllCounts", "cdevents", "drift", "git", "journal", "runner", "audit", "world"],
     ),
     // From bytes to data, for whoever has the bytes.
     ("drift", &[]),
     // From our events to another's words, for whoever tells them; the runner has the views that it asks, and what goes
     // into a URI is written as the door writes it.
     ("cdevents", &["http::uri", "runner"]),
+    // Repositories, for whoever wants to know or to put something there.
+    ("git", &[]),
     ("arbiter", &["journal"]),
     ("runner", &["arbiter::door", "journal"]),
     // It follows the journal and hands events on as the door writes them; an actor that converges asks what is wanted
     // now, and the runner knows how far the registry is.
-    ("world", &["arbiter::door", "journal", "cdevents", "http::cloudevent", "runner"]),
+    ("world", &["arbiter::door", "git", "journal", "cdevents", "http::cloudevent", "runner"]),
     ("audit", &["journal"]),
     ("journal", &[]),
     ("config", &[]),
