@@ -58,7 +58,9 @@ pub async fn run(config: config::Serve) -> anyhow::Result<()> {
     let sender = Sender::new(config.delivery.allow.clone().into(), config.delivery.ca.as_deref()).map_err(anyhow::Error::msg)?;
     let sender = Arc::new(sender);
     let deployer = acting::deployer(&config, &door, &viewing);
-    let acting = acting::start(&config, &door, &metrics, ops.clone(), (address, sender.clone(), deployer.clone()), &stopping)?;
+    let searcher = acting::searcher(&config, &door, &viewing, &metrics)?;
+    let means = (address, sender.clone(), deployer.clone(), searcher.clone());
+    let acting = acting::start(&config, &door, &metrics, ops.clone(), means, &stopping)?;
     let data = config.data.clone();
     let shared = Arc::new(Shared {
         door,
@@ -70,6 +72,7 @@ pub async fn run(config: config::Serve) -> anyhow::Result<()> {
         ops,
         sender,
         deployer,
+        searcher,
         world: acting.world(),
         stopping,
         places: Places::default(),

@@ -13,6 +13,7 @@ use crate::arbiter::door::Door;
 use crate::config::{self, kafka::Role};
 use crate::http::{Operating, Viewing};
 use crate::metrics::Metrics;
+use crate::runner::Runner;
 use crate::world::Actor;
 use crate::world::command::Commands;
 use crate::world::kubernetes::registry::Registry;
@@ -20,11 +21,13 @@ use crate::world::kubernetes::{self, Deployer};
 use crate::world::life::{Actors, World};
 use crate::world::propose::{Proposer, Proposing};
 use crate::world::rule::State;
+use crate::world::search::Searcher;
+use crate::world::search::cluster::Cluster;
 use crate::world::webhook::Webhooks;
 use crate::world::webhook::send::Sender;
 
-/// What actors need of this instance: its address, who sends, and who deploys, if the engine was told of clusters.
-type Means = (SocketAddr, Arc<Sender>, Option<Arc<Deployer>>);
+/// What actors need of this instance: its address, who sends, and who deploys and who indexes, if the engine was told of clusters.
+type Means = (SocketAddr, Arc<Sender>, Option<Arc<Deployer>>, Option<Arc<Searcher>>);
 
 /// Threads of those who act: they wait, mostly.
 const THREADS: usize = 2;
@@ -92,20 +95,28 @@ async fn live(
     };
     let Ok(Operating::Open(ops)) = opened else { return };
     let acts = config.has(Role::Actor);
-    let deployer = means.2.clone();
+    let (deployer, searcher) = (means.2.clone(), means.3.clone());
     let actors = if acts { actors(&config, &door, &ops, &metrics, means) } else { Actors::default() };
     let world = World::new(ops, door, actors, Some(metrics));
     tell.send_replace(Some(Arc::clone(&world)));
+    // whoever does not act looks at the index, too, and asks it
+    let searching = searcher.map(|searcher| {
+        let world = Arc::clone(&world);
+        tokio::spawn(searcher.run(move || acts && world.standing().leads, stopping.clone()))
+    });
     if acts {
         if let Some(deployer) = deployer {
             tokio::spawn(watched(Arc::clone(&world), deployer, stopping.clone()));
         }
         world.run(stopping).await;
     }
+    if let Some(searching) = searching {
+        let _ = searching.await; // it hears of the end, too
+    }
 }
 
 /// Who can do what here: the table of all that a rule can have done.
-fn actors(config: &config::Serve, door: &Arc<Door>, ops: &Ops, metrics: &Arc<Metrics>, (address, sender, deployer): Means) -> Actors {
+fn actors(config: &config::Serve, door: &Arc<Door>, ops: &Ops, metrics: &Arc<Metrics>, (address, sender, deployer, _): Means) -> Actors {
     let url = format!("http://{}", reachable(address));
     Actors {
         webhook: Some(Arc::new(Webhooks::new(sender, ops.clone(), Arc::clone(metrics)))),
@@ -117,15 +128,37 @@ fn actors(config: &config::Serve, door: &Arc<Door>, ops: &Ops, metrics: &Arc<Met
     }
 }
 
+/// Who keeps the search cluster's index and asks it, if the engine was told of one.
+///
+/// # Errors
+/// If that cannot be meant: the address, the file that says who we are, or that of the authorities.
+pub fn searcher(
+    config: &config::Serve,
+    door: &Arc<Door>,
+    viewing: &watch::Receiver<Viewing>,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<Option<Arc<Searcher>>> {
+    let search = &config.search;
+    let Some(url) = &search.url else { return Ok(None) };
+    let authorization = config::search::SearchCluster::authorization(search.auth_file.as_deref()).map_err(anyhow::Error::msg)?;
+    let cluster = || Cluster::new(url, authorization.as_deref(), search.ca.as_deref());
+    let cluster = || cluster().map_err(|e| anyhow::anyhow!("the search cluster cannot be used: {e}"));
+    Ok(Some(Searcher::new([cluster()?, cluster()?], search.index.clone(), Arc::clone(door), runner_of(viewing), Arc::clone(metrics))))
+}
+
+/// The views, once they are open.
+fn runner_of(viewing: &watch::Receiver<Viewing>) -> Box<dyn Fn() -> Option<Arc<Runner>> + Send + Sync> {
+    let viewing = viewing.clone();
+    Box::new(move || match &*viewing.borrow() {
+        Viewing::Open(runner) => Some(Arc::clone(runner)),
+        _ => None,
+    })
+}
+
 /// Who deploys, if the engine was told of clusters. It asks the registry, once that is open.
 pub fn deployer(config: &config::Serve, door: &Arc<Door>, viewing: &watch::Receiver<Viewing>) -> Option<Arc<Deployer>> {
     let clusters = &config.kubernetes.clusters;
-    let viewing = viewing.clone();
-    let runner = move || match &*viewing.borrow() {
-        Viewing::Open(runner) => Some(Arc::clone(runner)),
-        _ => None,
-    };
-    let registry = Registry::new(Arc::clone(door), Box::new(runner));
+    let registry = Registry::new(Arc::clone(door), runner_of(viewing));
     (!clusters.is_empty()).then(|| Deployer::new(clusters, registry, Proposer::new(Arc::clone(door))))
 }
 

@@ -221,6 +221,8 @@ const EDGES: [(&str, &[&str]); 11] = [
             "http::filter",
             "http::position",
             "http::problem",
+            // an import reads another's index itself, and proposes at the door
+            "world::search",
         ],
     ),
     // The runner knows how far each view is, which every read waits for.
