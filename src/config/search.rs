@@ -14,13 +14,13 @@ pub struct SearchCluster {
     #[arg(id = "search", long = "search", env = "ANNALS_SEARCH_URL", value_name = "URL", hide_env_values = true)]
     pub url: Option<String>,
     /// The name of the index there; it is an alias to NAME-000001 and what follows
-    #[arg(long = "search-index", env = "ANNALS_SEARCH_INDEX", default_value = "models", value_name = "NAME", value_parser = index)]
+    #[arg(id = "search_index", long = "search-index", env = "ANNALS_SEARCH_INDEX", default_value = "models", value_name = "NAME", value_parser = index)]
     pub index: String,
     /// File with USER:PASSWORD, or with `ApiKey KEY`
-    #[arg(long = "search-auth-file", env = "ANNALS_SEARCH_AUTH_FILE", value_name = "FILE", requires = "search")]
+    #[arg(id = "search_auth_file", long = "search-auth-file", env = "ANNALS_SEARCH_AUTH_FILE", value_name = "FILE", requires = "search")]
     pub auth_file: Option<PathBuf>,
     /// File of PEM certificates: authorities to trust besides those of the system
-    #[arg(long = "search-ca", env = "ANNALS_SEARCH_CA", value_name = "FILE", requires = "search")]
+    #[arg(id = "search_ca", long = "search-ca", env = "ANNALS_SEARCH_CA", value_name = "FILE", requires = "search")]
     pub ca: Option<PathBuf>,
 }
 

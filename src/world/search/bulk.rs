@@ -130,6 +130,7 @@ fn read(text: &str, subjects: Vec<String>) -> Result<Outcome, Trouble> {
         return Ok(outcome);
     }
     for (subject, Item { index: Said { status, error } }) in subjects.into_iter().zip(answer.items) {
+        let of_the_document = error.as_ref().is_some_and(Told::is_of_the_document);
         let why = error.map(|error| error.words()).unwrap_or_default();
         match status {
             200..300 => {
@@ -140,8 +141,9 @@ fn read(text: &str, subjects: Vec<String>) -> Result<Outcome, Trouble> {
             429 => return Err(Trouble::Busy(why)),
             503 => return Err(Trouble::Red(why)),
             401 | 403 => return Err(Trouble::Denied(why)),
-            404 | 500.. => return Err(Trouble::Refused(status, why)),
-            _ => outcome.refused.push((subject, why)),
+            400 if of_the_document => outcome.refused.push((subject, why)),
+            // such as an index that is closed
+            _ => return Err(Trouble::Refused(status, why)),
         }
     }
     Ok(outcome)
@@ -169,12 +171,13 @@ mod tests {
     #[test]
     fn each_document_has_its_own_word() {
         let three = || vec!["a/1".to_owned(), "a/2".to_owned(), "a/3".to_owned()];
-        let text = r#"{"errors":true,"items":[{"index":{"status":201}},{"index":{"status":409,"error":{"type":"v"}}},{"index":{"status":400,"error":{"type":"p","reason":"no date"}}}]}"#;
+        let text = r#"{"errors":true,"items":[{"index":{"status":201}},{"index":{"status":409,"error":{"type":"v"}}},{"index":{"status":400,"error":{"type":"mapper_parsing_exception","reason":"no date"}}}]}"#;
         let outcome = read(text, three()).unwrap();
         assert_eq!((outcome.indexed, outcome.known, outcome.refused), (1, 1, vec![("a/3".into(), "no date".into())]));
         assert_eq!(read(&text.replace("400", "429"), three()).unwrap_err().word(), "busy");
         assert_eq!(read(&text.replace("400", "503"), three()).unwrap_err().word(), "red");
         assert_eq!(read(&text.replace("400", "404"), three()).unwrap_err().word(), "refused");
+        assert_eq!(read(&text.replace("mapper_parsing", "index_closed"), three()).unwrap_err().word(), "refused");
         assert!(read(text, vec!["a/1".into()]).is_err() && read("", three()).is_err());
     }
 }

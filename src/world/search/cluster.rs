@@ -265,6 +265,12 @@ pub(super) struct Told {
 }
 
 impl Told {
+    /// Whether it is the document that does not fit, and not the index or the cluster that is unwell.
+    pub(super) fn is_of_the_document(&self) -> bool {
+        let kind = self.kind.as_str();
+        kind.ends_with("parsing_exception") || ["illegal_argument_exception", "strict_dynamic_mapping_exception"].contains(&kind)
+    }
+
     /// In words, with the innermost cause.
     pub(super) fn words(&self) -> String {
         let mut cause = self;

@@ -49,16 +49,21 @@ fn a_red_index_is_waited_for_and_the_database_answers() {
         let engine = index.engine(&dir, &[]);
         version(&engine, "iris", 1, "flowers");
         indexed(&engine);
-        let own = format!("/{}-000001", index.name);
-        index.done("POST", &format!("{own}/_close"), Value::Null);
-        index.done("PUT", &format!("{own}/_settings"), json!({"index.routing.allocation.require._name": "nobody"}));
-        index.done("POST", &format!("{own}/_open?wait_for_active_shards=0"), Value::Null);
+        // in its place an empty one, whose only shard finds no node
+        let (own, red) = (format!("{}-000001", index.name), format!("{}-000007", index.name));
+        let mut mappings = index.done("GET", &format!("/{own}"), Value::Null)[&own]["mappings"].take();
+        mappings["_meta"]["annals"]["positions"] = json!({});
+        let settings = json!({"index.routing.allocation.require._name": "nobody", "number_of_replicas": 0});
+        let made = json!({"settings": settings, "mappings": mappings});
+        index.done("PUT", &format!("/{red}?wait_for_active_shards=0"), made);
+        let switch = json!([{"add": {"index": red, "alias": index.name}}, {"remove_index": {"index": own}}]);
+        index.done("POST", "/_aliases", json!({"actions": switch}));
         version(&engine, "iris", 2, "flowers");
         let answer = search(&engine, "flowers").ok(200);
         assert_eq!((found(&answer).len(), answer["instead"].is_object()), (2, true), "{answer}");
         let state = stands(&engine, "red");
         assert!(state["remedy"].as_str().unwrap().contains("bring the missing shards back"), "{state}");
-        index.done("PUT", &format!("{own}/_settings"), json!({"index.routing.allocation.require._name": null}));
+        index.done("PUT", &format!("/{red}/_settings"), json!({"index.routing.allocation.require._name": null}));
         indexed(&engine);
         assert_eq!(found(&search(&engine, "flowers").ok(200)), ["iris/2", "iris/1"]);
     }
@@ -77,12 +82,20 @@ fn an_index_that_was_deleted_is_made_and_filled_again() {
         let (_, count) = index.ask("GET", &format!("/{}/_count", index.name), Value::Null);
         count["count"] == 5
     });
+    // closed for a while: the index is unwell, not the documents
+    let own = format!("/{}-000001", index.name);
+    index.done("POST", &format!("{own}/_close"), Value::Null);
+    version(&engine, "iris", 5, "flowers");
+    stands(&engine, "refused");
+    index.done("POST", &format!("{own}/_open"), Value::Null);
+    indexed(&engine);
+    assert_eq!(engine.get("/v1/search/index").json()["refused"], json!({}));
     let mapping = index.done("GET", &format!("/{}/_mapping", index.name), Value::Null);
     assert!(
         mapping[format!("{}-000001", index.name)]["mappings"]["_meta"]["annals"].is_object(),
         "it is ours, not one that made itself: {mapping}"
     );
-    assert_eq!(found(&search(&engine, "flowers").ok(200)).len(), 4);
+    assert_eq!(found(&search(&engine, "flowers").ok(200)).len(), 5);
 }
 
 #[test]

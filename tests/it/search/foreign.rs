@@ -24,7 +24,7 @@ fn somebody_elses_index_is_left_alone() {
         assert_eq!(told.status.code(), Some(1), "{}", String::from_utf8_lossy(&told.stderr));
         let theirs = index.done("GET", &format!("/{}/_search", index.name), Value::Null);
         assert_eq!((theirs["hits"]["hits"].as_array().unwrap().len(), &theirs["hits"]["hits"][0]["_source"]), (1, &record));
-        assert_eq!(index.indexes(), [index.name.clone()]);
+        assert_eq!(index.indexes(), std::slice::from_ref(&index.name));
         // out of the way, and it goes on by itself
         index.done("DELETE", &format!("/{}", index.name), Value::Null);
         indexed(&engine);
