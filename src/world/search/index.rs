@@ -155,12 +155,15 @@ impl Cluster {
         self.get(Verb::Post, &format!("/{index}/_refresh"), Body::None).await.map(drop)
     }
 
-    /// Removes an index.
+    /// Removes an index; one that is gone already is as good.
     ///
     /// # Errors
     /// [`Trouble`].
     pub async fn remove(&self, index: &str) -> Result<(), Trouble> {
-        self.get(Verb::Delete, &format!("/{index}"), Body::None).await.map(drop)
+        match self.get(Verb::Delete, &format!("/{index}"), Body::None).await {
+            Err(Trouble::Refused(404, _)) => Ok(()),
+            removed => removed.map(drop),
+        }
     }
 
     /// Writes down what an index knows of itself.

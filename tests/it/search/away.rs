@@ -117,7 +117,9 @@ fn of_several_instances_one_keeps_the_index_and_another_takes_over() {
     assert!(search(&other, "flowers").ok(200)["instead"].is_object());
     other.post("/v1/search/reindex", &[], b"").problem(409, "search-standby");
     keeper.kill();
-    version(&other, "iris", 2, "flowers");
+    let data = json!({"artifact": {"uri": "file:///models/iris/2.pkl"}, "description": "flowers"});
+    let second = crate::stage::event("version.registered", "default/iris", data);
+    eventually("another one judges", || [200, 201].contains(&other.publish(&second).status));
     indexed(&other);
     assert_eq!(found(&search(&other, "flowers").ok(200)), ["iris/2", "iris/1"]);
 }

@@ -29,7 +29,7 @@ fn records_by_hand_are_imported_once_and_bad_ones_are_named() {
         };
         let (code, told, said) = import();
         assert_eq!((code, &told["accepted"], &told["duplicates"], &told["bad"]), (Some(1), &json!(450), &json!(0), &json!(3)), "{said}");
-        for says in ["b1: it has no `name`", "b2: the model", "b3: "] {
+        for says in ["b1: it has no `name`", "b2: model `a/b`", "b3: "] {
             assert!(said.contains(&format!("{}/{says}", index.name)), "{says}: {said}");
         }
         assert_eq!(found(&search(&engine, "xgboost").ok(200)).len(), 450);

@@ -179,7 +179,7 @@ fn what_cannot_be_asked_is_refused_with_what_is_wrong() {
     assert_eq!(engine.get("/v1/search/index").json()["state"], "none");
     let told = engine.annals(&["search", "forest", "channel:production"]);
     assert!(told.status.success() && String::from_utf8_lossy(&told.stderr).contains("nothing was found"));
-    let told = engine.annals(&["search", "Forest", "flow*"]);
+    let told = engine.annals(&["search", "RandomForest", "flow*"]);
     let text = String::from_utf8_lossy(&told.stdout);
     assert!(text.lines().nth(1).is_some_and(|line| line.starts_with("iris  1        v1.0")), "{text}");
 }
