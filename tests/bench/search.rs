@@ -39,17 +39,22 @@ const QUESTIONS: [&str; 8] = [
 ];
 
 pub fn run() {
+    let dir = bench_dir("search");
     for (name, variable) in [("Elasticsearch", "ANNALS_TEST_ELASTICSEARCH"), ("OpenSearch", "ANNALS_TEST_OPENSEARCH")] {
         let url = std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is not set: run tests/bench/run search"));
-        on(name, &url);
+        on(name, &url, &dir.join("data"));
     }
+    embedded(&dir.join("data"));
+    std::fs::remove_dir_all(dir).unwrap();
 }
 
-fn on(name: &str, url: &str) {
-    let (dir, index) = (bench_dir("search"), format!("bench-{}", std::process::id()));
-    let data = dir.join("data");
-    let engine = Engine::start_quietly(&data, &["--search", url, "--search-index", &index]);
-    register(&engine);
+/// The second cluster gets the same journal as the first.
+fn on(name: &str, url: &str, data: &std::path::Path) {
+    let (is_first, index) = (!data.exists(), format!("bench-{}", std::process::id()));
+    let engine = Engine::start_quietly(data, &["--search", url, "--search-index", &index]);
+    if is_first {
+        register(&engine);
+    }
     engine.wait_for_views();
     whole(&engine);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
@@ -69,8 +74,6 @@ fn on(name: &str, url: &str) {
         let gone = if left.is_empty() { format!("/{index}-0*?expand_wildcards=all") } else { format!("/{index}{left}") };
         runtime.block_on(remove(&cluster, &gone));
     }
-    embedded(&data);
-    std::fs::remove_dir_all(dir).unwrap();
 }
 
 /// A cluster may not let anybody delete by pattern: one by one.

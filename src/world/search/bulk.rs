@@ -111,7 +111,7 @@ impl Cluster {
         if bulk.is_empty() {
             return Ok(Outcome::default());
         }
-        let path = format!("/{alias}/_bulk?require_alias=true&timeout=10s&filter_path=errors,items.*.status,items.*.error");
+        let path = format!("/{alias}/_bulk?require_alias=true&timeout=5s&filter_path=errors,items.*.status,items.*.error");
         let text = self.get(Verb::Post, &path, Body::Lines(bulk.lines)).await?;
         read(&text, bulk.subjects)
     }
