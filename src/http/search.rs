@@ -125,7 +125,7 @@ async fn by_cluster(searcher: &Searcher, app: &App, headers: &HeaderMap, questio
     if let Some(wanted) = headers.get(super::read::ask::MIN_POSITION) {
         let wanted = Positions::parse(wanted.to_str().unwrap_or_default(), app.door.journal().partitions())?;
         if !searcher.has(&wanted.0, INDEX_WAIT_MAX).await {
-            return Ok(Err(Trouble::Views("the index has not come so far, or another instance keeps it".into())));
+            return Ok(Err(Trouble::Behind("it has not come so far, or another instance keeps it")));
         }
     }
     let position = Positions(searcher.positions()).to_string();
@@ -291,7 +291,7 @@ pub async fn reindex(State(app): State<App>) -> Result<Response, Problem> {
 
 fn trouble(trouble: &Trouble) -> Problem {
     let status = match trouble {
-        Trouble::Away(..) | Trouble::Busy(_) | Trouble::Red(_) | Trouble::Refused(..) | Trouble::Views(_) => {
+        Trouble::Away(..) | Trouble::Busy(_) | Trouble::Red(_) | Trouble::Refused(..) | Trouble::Behind(_) | Trouble::Views(_) => {
             StatusCode::SERVICE_UNAVAILABLE
         }
         Trouble::Denied(_)

@@ -182,7 +182,7 @@ impl Searcher {
         }
         match &state.index {
             Some(index) if index.meta.complete => Ok(()),
-            _ => Err(Trouble::Views("the index is being filled".into())),
+            _ => Err(Trouble::Behind("it is being filled")),
         }
     }
 

@@ -95,6 +95,9 @@ pub enum Trouble {
     /// The index is being made anew.
     #[error("the index is being made anew already")]
     Reindexing,
+    /// The index does not have what is asked for yet.
+    #[error("the search index cannot answer yet: {0}")]
+    Behind(&'static str),
     /// The documents cannot be read.
     #[error("the documents cannot be read: {0}")]
     Views(String),
@@ -115,6 +118,7 @@ impl Trouble {
             Self::Refused(..) => "refused",
             Self::Elsewhere => "standby",
             Self::Reindexing => "reindexing",
+            Self::Behind(_) => "filling",
             Self::Views(_) => "waiting",
         }
     }
@@ -137,6 +141,7 @@ impl Trouble {
             Self::Refused(..) => "look at the cluster's own log; it is tried again",
             Self::Elsewhere => "ask the instance that acts: `annals doctor` tells of each what it does",
             Self::Reindexing => "wait until that is done: `annals doctor` shows it",
+            Self::Behind(_) => "wait; GET /v1/search/index shows how far it is",
             Self::Views(_) => "look at GET /v1/views; it is tried again",
         }
     }
