@@ -18,6 +18,7 @@ mod read;
 mod rebuild;
 mod replay;
 mod schemas;
+mod search;
 mod topics;
 mod trigger;
 mod webhook;
@@ -112,6 +113,7 @@ fn dispatch(command: Command, out: &mut Output) -> Result<Exit, Failure> {
         Command::Get(args) => read::get(&args, out),
         Command::List(args) => read::list(&args, out),
         Command::Timeline(args) => read::timeline(&args, out),
+        Command::Search(args) => search::run(&args, out),
         Command::Deployments(args) => deployments::run(&args, out),
         Command::Lineage(args) => lineage::run(&args, out),
         Command::At(args) => read::at(&args, out),

@@ -5,6 +5,7 @@ pub mod git;
 pub mod kafka;
 pub mod kubernetes;
 pub mod offline;
+pub mod search;
 pub mod trigger;
 pub mod webhook;
 
@@ -64,6 +65,8 @@ pub enum Command {
     List(List),
     /// Show what happened, one line an event
     Timeline(Timeline),
+    /// Find models and versions by words
+    Search(search::Search),
     /// Show what is wanted on each target beside what was found there
     Deployments(Deployments),
     /// Show where a version comes from and where it runs
@@ -90,7 +93,7 @@ pub enum Command {
     Audit(Audit),
     /// Write the journal into one file that anybody can check
     Export(Export),
-    /// Make a new journal from an exported one, with all its hashes
+    /// Make a new journal from an exported one, with all its hashes; or register what another system has
     Import(Import),
     /// Copy the journal of an engine, running or not, into a directory
     Backup(Backup),
@@ -139,6 +142,9 @@ pub struct Serve {
     /// Where webhooks may go.
     #[command(flatten)]
     pub delivery: Delivery,
+    /// The search cluster.
+    #[command(flatten)]
+    pub search: search::SearchCluster,
     /// Directory of the programs that triggers may run; none unless given
     #[arg(long, env = "ANNALS_COMMANDS", value_name = "DIR")]
     pub commands: Option<PathBuf>,
@@ -376,6 +382,10 @@ mod tests {
             "annals get iris 1 --channel production",
             "annals get iris --proposal p",
             "annals list",
+            "annals search",
+            "annals search x --limit 0",
+            "annals serve --search-index Models",
+            "annals import elasticsearch",
             "annals list nonsense",
             "annals lineage iris",
             "annals at",
@@ -430,6 +440,11 @@ mod tests {
             "annals subscribe --name mailer --exec ./mail -- --to team",
             "annals subscribe --exec ./mail",
             "annals list cursors",
+            "annals search churn 'algorithm:forest' --limit 3 --json",
+            "annals search reindex --json",
+            "annals search -- reindex",
+            "annals import elasticsearch http://h:9200 --index theirs --workspace w --json",
+            "annals serve --search http://h:9200 --search-index team.models --search-auth-file f --search-ca c",
             "annals audit verify - --json",
             "annals export - --data dir",
             "annals backup target",

@@ -21,6 +21,7 @@ pub mod publish;
 pub mod read;
 pub mod replay;
 pub mod rules;
+pub mod search;
 pub mod state;
 pub mod stream;
 pub mod triggers;
@@ -51,6 +52,7 @@ use crate::metrics::Metrics;
 use crate::runner::Runner;
 use crate::world::kubernetes::Deployer;
 use crate::world::life::World;
+use crate::world::search::Searcher;
 use crate::world::webhook::send::Sender;
 pub use operating::Operating;
 use problem::Problem;
@@ -89,6 +91,8 @@ pub struct Shared {
     pub deployer: Option<Arc<Deployer>>,
     /// Who looks up the commits of runs, if those that are not known are refused.
     pub commits: Option<Arc<Worker>>,
+    /// The search cluster, if the engine was told of one.
+    pub searcher: Option<Arc<Searcher>>,
     /// What acts on the world, once its store is open.
     pub world: watch::Receiver<Option<Arc<World>>>,
     /// Becomes true when the engine stops: streams end then.
@@ -172,6 +176,7 @@ fn state_paths() -> Router<App> {
         .route("/v1/views", get(views::list))
         .route("/v1/acting", get(acting::acting))
         .route("/v1/views/{name}/rebuild", post(views::rebuild))
+        .merge(search::state_paths())
         .route("/healthz", get(state::healthz))
         .route("/readyz", get(state::readyz))
         .route("/metrics", get(state::metrics))
@@ -205,6 +210,7 @@ fn door_paths() -> Router<App> {
         .route("/v1/timeline", get(read::history::timeline))
         .route("/v1/deployments", get(read::targets::targets))
         .route("/v1/channels/{channel}", get(read::holdings))
+        .merge(search::paths())
         .merge(triggers::paths())
         .merge(webhooks::paths())
         .merge(clusters::paths())

@@ -3,6 +3,7 @@
 pub mod acting;
 pub mod monitoring;
 pub mod operations;
+pub mod search;
 pub mod webhooks;
 
 use std::time::Duration;
@@ -49,6 +50,8 @@ pub struct Metrics {
     pub acting: acting::Acting,
     /// What monitors ask for and tell.
     pub monitoring: monitoring::Monitoring,
+    /// Of the search cluster.
+    pub search: search::Search,
     /// Of webhooks.
     pub webhooks: webhooks::Webhooks,
 }
@@ -101,6 +104,7 @@ impl Metrics {
             operations: Operations::new(&registry)?,
             acting: acting::Acting::new(&registry)?,
             monitoring: monitoring::Monitoring::new(&registry)?,
+            search: search::Search::new(&registry)?,
             webhooks: webhooks::Webhooks::new(&registry)?,
             registry,
         };

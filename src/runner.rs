@@ -124,6 +124,12 @@ impl Runner {
         self.line(view).map(|line| line.seqs.borrow().clone())
     }
 
+    /// As [`Runner::seqs`], for whoever wants to hear of each move.
+    #[must_use]
+    pub fn moves(&self, view: &str) -> Option<watch::Receiver<Vec<Option<u64>>>> {
+        self.line(view).map(|line| line.seqs.subscribe())
+    }
+
     /// How every view follows.
     #[must_use]
     pub fn progress(&self) -> Vec<Progress> {

@@ -44,9 +44,14 @@ pub async fn run(config: config::Serve) -> anyhow::Result<()> {
     let listener =
         Listener::bind(config.listen).await.with_context(|| format!("cannot listen on {}: choose another --listen", config.listen))?;
     let address = listener.address()?;
+    // what cannot be meant ends it here, before anything runs
+    let (opened, viewing) = watch::channel(Viewing::Opening);
+    let sender = Sender::new(config.delivery.allow.clone().into(), config.delivery.ca.as_deref()).map_err(anyhow::Error::msg)?;
+    let sender = Arc::new(sender);
+    let deployer = acting::deployer(&config, &door, &viewing);
+    let searcher = acting::searcher(&config, &door, &viewing, &metrics)?;
     let mut arbiters = Arbiters::start(&journal, &door, snapshots.clone())?;
     let publisher = start_publisher(&config, &journal, snapshots, schemas)?;
-    let (opened, viewing) = watch::channel(Viewing::Opening);
     // a runtime of their own: while a view takes a batch, the door must go on answering
     let views = tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("views").enable_all().build()?;
     let handle = views.handle().clone();
@@ -55,9 +60,6 @@ pub async fn run(config: config::Serve) -> anyhow::Result<()> {
     let (opened, ops) = watch::channel(Operating::Opening);
     let (handle, for_ops, its_journal, stop_ops) = (views.handle().clone(), config.clone(), journal.id().to_owned(), stopping.clone());
     views.spawn_blocking(move || handle.block_on(opening::ops(for_ops, its_journal, opened, stop_ops)));
-    let sender = Sender::new(config.delivery.allow.clone().into(), config.delivery.ca.as_deref()).map_err(anyhow::Error::msg)?;
-    let sender = Arc::new(sender);
-    let deployer = acting::deployer(&config, &door, &viewing);
     let repositories = acting::repositories(&config)?;
     let means = acting::Means {
         address,
@@ -65,6 +67,7 @@ pub async fn run(config: config::Serve) -> anyhow::Result<()> {
         viewing: viewing.clone(),
         deployer: deployer.clone(),
         repositories: repositories.clone(),
+        searcher: searcher.clone(),
     };
     let acting = acting::start(&config, &door, &metrics, ops.clone(), means, &stopping)?;
     let data = config.data.clone();
@@ -79,6 +82,7 @@ pub async fn run(config: config::Serve) -> anyhow::Result<()> {
         sender,
         deployer,
         commits: repositories.filter(|_| config.git.git_check == config::git::Policy::Refuse),
+        searcher,
         world: acting.world(),
         stopping,
         places: Places::default(),

@@ -27,6 +27,7 @@ pub mod life;
 pub mod propose;
 pub mod rehearsal;
 pub mod rule;
+pub mod search;
 pub mod settle;
 pub mod webhook;
 

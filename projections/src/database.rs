@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 pub use self::kept::Place;
 use crate::error::Error;
+use crate::search::Query;
 use crate::store::count_of;
 use crate::table::{Cell, Table};
 
@@ -115,8 +116,8 @@ pub(crate) trait Connection: Send {
     /// keeps nobody out. Dropped without a commit, it has not happened.
     fn begin<'a>(&'a mut self, view: &str) -> Work<'a, Box<dyn Transaction + 'a>>;
 
-    /// What comes behind `CREATE TABLE name ` to make a table like this one, without indexes.
-    fn shape<'a>(&'a mut self, table: &'a str) -> Work<'a, String>;
+    /// The statement that makes a table like this one, without indexes, under another name.
+    fn alike<'a>(&'a mut self, table: &'a str, name: &'a str) -> Work<'a, String>;
 
     /// The indexes of a table: the name, and what comes behind `CREATE INDEX name ON table `.
     fn indexes<'a>(&'a mut self, table: &'a str) -> Work<'a, Vec<(String, String)>>;
@@ -158,6 +159,9 @@ pub(crate) trait Database: Send + Sync {
 
     /// Whether other engines use it too.
     fn shared(&self) -> bool;
+
+    /// The statement that finds by words, with one value for its `?`: it gives the `id` of each document.
+    fn full_text(&self, query: &Query) -> (&'static str, Cell);
 
     /// A connection for questions.
     fn reader(&self) -> Work<'_, Held<'_>>;
@@ -211,8 +215,8 @@ where
         self.0.begin(view)
     }
 
-    fn shape<'a>(&'a mut self, table: &'a str) -> Work<'a, String> {
-        self.0.shape(table)
+    fn alike<'a>(&'a mut self, table: &'a str, name: &'a str) -> Work<'a, String> {
+        self.0.alike(table, name)
     }
 
     fn indexes<'a>(&'a mut self, table: &'a str) -> Work<'a, Vec<(String, String)>> {

@@ -1,7 +1,7 @@
 //! What can be asked: tables made of the journal's events, which can be dropped and rebuilt.
 //!
 //! ```text
-//!  entries ──▶ live ──┐                       ┌──▶ registry, timeline, lineage, deployments (queries)
+//!  entries ──▶ live ──┐                       ┌──▶ registry, timeline, lineage, deployments, search (queries)
 //!                     ├─▶ fold ─▶ store ─▶ database (SQLite or PostgreSQL)
 //!  journal ─▶ rebuild ┘  (pure)   (SQL)       └──▶ positions (in the same transaction)
 //! ```
@@ -12,7 +12,7 @@
 //! | [`position`] | [`Entry`], [`Position`] and the entry as projections read it |
 //! | [`payload`] | the producer's `data`, read leniently |
 //! | [`ops`] | [`Ops`]: what is under way outside: tasks, secrets, cursors; no view, and backed up |
-//! | [`registry`], [`timeline`], [`lineage`], [`deployments`] | one view each: its tables, its fold, its questions |
+//! | [`registry`], [`timeline`], [`lineage`], [`deployments`], [`search`] | one view each: its tables, its fold, its questions |
 //! | `shelf` | documents with a history: what is valid now, and what was |
 //! | `store` | the statements that all views share |
 //! | `database` | what differs between SQLite and PostgreSQL: who writes when, how rows go in and out |
@@ -38,6 +38,7 @@ pub mod payload;
 pub mod position;
 pub mod rebuild;
 pub mod registry;
+pub mod search;
 mod shelf;
 mod store;
 pub mod table;
@@ -54,10 +55,16 @@ pub use table::Projection;
 pub use views::{Status, Views};
 
 /// The names of all views.
-pub const NAMES: &[&str] = &[registry::NAME, timeline::NAME, lineage::NAME, deployments::NAME];
+pub const NAMES: &[&str] = &[registry::NAME, timeline::NAME, lineage::NAME, deployments::NAME, search::NAME];
 
 /// Every projection.
 #[must_use]
 pub fn all() -> Vec<Box<dyn Projection>> {
-    vec![Box::new(registry::Registry), Box::new(timeline::Timeline), Box::new(lineage::LineageView), Box::new(deployments::Deployments)]
+    vec![
+        Box::new(registry::Registry),
+        Box::new(timeline::Timeline),
+        Box::new(lineage::LineageView),
+        Box::new(deployments::Deployments),
+        Box::new(search::Search),
+    ]
 }

@@ -19,8 +19,10 @@ pub(crate) async fn write(
     changes: Changes,
 ) -> Result<(), sqlx::Error> {
     for (table, closed) in tables.iter().zip(changes.closed) {
-        if let Some(identity) = table.identity {
-            close(connection, prefix, table, identity, closed).await?;
+        match table.identity {
+            Some(identity) if table.keeps_history() => close(connection, prefix, table, identity, closed).await?,
+            Some(identity) => remove(connection, prefix, table, identity, closed).await?,
+            None => {}
         }
     }
     for (table, rows) in tables.iter().zip(changes.rows) {
@@ -52,6 +54,29 @@ async fn close(connection: &mut dyn Connection, prefix: &str, table: &Table, ide
     Ok(())
 }
 
+/// Removes rows of which no history is kept: by key and identity, or by an identity that is one for the whole table.
+async fn remove(
+    connection: &mut dyn Connection,
+    prefix: &str,
+    table: &Table,
+    identity: &str,
+    closed: Vec<Cell>,
+) -> Result<(), sqlx::Error> {
+    let (name, by_key) = (table.name, table.columns.contains(&"key"));
+    let which = if by_key { format!("(key, {identity})") } else { identity.to_owned() };
+    let mut left = closed.len() / 3;
+    let mut rows = closed.chunks(3);
+    for count in ROWS {
+        while left >= count {
+            let cells = rows.by_ref().take(count).flat_map(|row| if by_key { &row[..2] } else { &row[1..2] });
+            let sql = format!("DELETE FROM {prefix}{name} WHERE {which} IN (VALUES {})", values(count, if by_key { 2 } else { 1 }));
+            connection.run(Statement::new(sql, cells.cloned().collect::<Vec<_>>())).await?;
+            left -= count;
+        }
+    }
+    Ok(())
+}
+
 /// Reads the open rows that a batch needs.
 pub(crate) async fn load(
     connection: &mut dyn Connection,
@@ -69,7 +94,7 @@ pub(crate) async fn load(
     for (index, (table, wanted)) in tables.iter().zip(by_table).enumerate() {
         let Some(identity) = table.identity else { continue };
         for some in wanted.chunks(2 * ROWS[0]) {
-            load_some(connection, index, &format!("{prefix}{}", table.name), identity, some, &mut found).await?;
+            load_some(connection, index, (prefix, table), identity, some, &mut found).await?;
         }
     }
     Ok(found)
@@ -78,7 +103,7 @@ pub(crate) async fn load(
 async fn load_some(
     connection: &mut dyn Connection,
     index: usize,
-    table: &str,
+    (prefix, table): (&str, &Table),
     identity: &str,
     wanted: &[Cell],
     found: &mut Vec<OpenRow>,
@@ -88,8 +113,10 @@ async fn load_some(
     let shape = ROWS.iter().rev().copied().find(|rows| *rows >= count).unwrap_or(count);
     let (head, last) = wanted.split_at(wanted.len() - 2);
     let filled = head.iter().chain(last.iter().cycle().take(2 * (shape - count + 1))).cloned().collect::<Vec<_>>();
+    let open = if table.keeps_history() { "until IS NULL AND " } else { "" };
     let sql = format!(
-        "SELECT partition, key, since, doc FROM {table} WHERE until IS NULL AND (key, {identity}) IN (VALUES {})",
+        "SELECT partition, key, since, doc FROM {prefix}{} WHERE {open}(key, {identity}) IN (VALUES {})",
+        table.name,
         values(shape, 2)
     );
     for row in connection.rows(Statement::new(sql, filled)).await? {

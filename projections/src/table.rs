@@ -54,8 +54,15 @@ pub struct Table {
     pub name: &'static str,
     /// All columns, in the order of a row's cells.
     pub columns: &'static [&'static str],
-    /// With `key`, what tells the open rows apart; `None` where rows are only ever added.
+    /// With `key`, where there is that column, what tells the open rows apart; `None` where rows are only ever added.
     pub identity: Option<&'static str>,
+}
+
+impl Table {
+    /// Whether a row that ends stays, with the event that ended it; otherwise it goes.
+    pub(crate) fn keeps_history(&self) -> bool {
+        self.columns.contains(&"until")
+    }
 }
 
 /// A value in a row.
@@ -133,7 +140,8 @@ pub struct OpenRow {
 pub struct Changes {
     /// For each table the cells of new rows, one row after the other.
     pub rows: Vec<Vec<Cell>>,
-    /// For each table: key, identity and `until` of stored open rows that end, one after the other.
+    /// For each table: key, identity and `until` of stored open rows that end, one after the other. Where no history is
+    /// kept, they are removed.
     pub closed: Vec<Vec<Cell>>,
 }
 

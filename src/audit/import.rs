@@ -233,9 +233,19 @@ impl Write {
     }
 }
 
-/// What is there is what was written, as far as the last record can tell: it is chained to all others.
+/// What is there is what was written, as far as the last record can tell: it is chained to all others. What was committed may
+/// take a moment until readers see it: Kafka answers a commit before its markers are written.
 fn read_back(target: &dyn Journal, partition: u32, end: &Record) -> Result<(), ImportError> {
-    let last = target.end(partition)?.checked_sub(1).ok_or(ImportError::Unlike { partition })?;
-    let chunk = target.records(partition, last, 1)?;
-    if chunk.items.first().is_some_and(|located| located.record == *end) { Ok(()) } else { Err(ImportError::Unlike { partition }) }
+    let until = Instant::now() + SEEN_MAX;
+    loop {
+        if let Some(last) = target.end(partition)?.checked_sub(1)
+            && target.records(partition, last, 1)?.items.first().is_some_and(|located| located.record == *end)
+        {
+            return Ok(());
+        }
+        if Instant::now() >= until {
+            return Err(ImportError::Unlike { partition });
+        }
+        std::thread::sleep(SEEN_EVERY);
+    }
 }

@@ -5,6 +5,7 @@ mod cluster;
 mod deployments;
 mod halted;
 mod publisher;
+mod search;
 mod webhooks;
 
 use std::path::Path as FilePath;
@@ -151,6 +152,7 @@ fn engine(client: &Client) -> Result<Vec<Finding>, Failure> {
     findings.extend(publisher::findings(client)?);
     findings.extend(webhooks::findings(client)?);
     findings.extend(deployments::findings(client)?);
+    findings.extend(search::findings(client)?);
     findings.extend(views(&answer, &all, &heads));
     findings.extend(acting::findings(client)?);
     Ok(findings)

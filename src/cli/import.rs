@@ -1,4 +1,8 @@
-//! `annals import`: an exported journal becomes the journal of a new engine.
+//! `annals import`: an exported journal becomes the journal of a new engine, or records of others become events.
+
+mod elasticsearch;
+
+use std::path::Path;
 
 use anyhow::Context;
 use serde_json::json;
@@ -7,7 +11,7 @@ use super::output::{Output, counted, printable, say};
 use super::progress::Progress;
 use super::{Exit, Failure, offline};
 use crate::audit::import::{self, Imported, Source};
-use crate::config::offline::Import;
+use crate::config::offline::{Import, ImportFrom};
 use crate::journal::open;
 use crate::journal::sqlite::Unopened;
 
@@ -16,14 +20,19 @@ use crate::journal::sqlite::Unopened;
 /// # Errors
 /// [`Failure`]; a directory has no journal then, and topics have one that no engine serves.
 pub fn run(args: &Import, out: &mut Output) -> Result<Exit, Failure> {
-    let source = read(args)?;
+    let file = match (&args.from, &args.file) {
+        (Some(ImportFrom::Elasticsearch(from)), _) => return elasticsearch::run(from, out),
+        (None, Some(file)) => file,
+        (None, None) => return Err(Failure::Usage("of which file?".into())),
+    };
+    let source = read(file)?;
     let imported = write(args, &source)?;
     if args.json {
-        out.json(&json!({"file": args.file, "records": imported.records, "heads": imported.heads}))?;
+        out.json(&json!({"file": file, "records": imported.records, "heads": imported.heads}))?;
         return Ok(Exit::Done);
     }
     let partitions = counted(imported.heads.len() as u64, "partition");
-    out.line(&format!("{}: {} of {partitions}", args.file.display(), counted(imported.records, "record")))?;
+    out.line(&format!("{}: {} of {partitions}", file.display(), counted(imported.records, "record")))?;
     for (partition, end) in &imported.heads {
         out.line(&format!("head {partition}:{} {}", end.seq, end.hash))?;
     }
@@ -32,15 +41,15 @@ pub fn run(args: &Import, out: &mut Output) -> Result<Exit, Failure> {
 }
 
 /// Reads the whole file once, and refuses one that does not verify.
-fn read(args: &Import) -> Result<Source, Failure> {
-    let bytes = std::fs::metadata(&args.file).with_context(|| format!("{} cannot be read", args.file.display()))?.len();
+fn read(file: &Path) -> Result<Source, Failure> {
+    let bytes = std::fs::metadata(file).with_context(|| format!("{} cannot be read", file.display()))?.len();
     let progress = Progress::bytes("verifying", Some(bytes));
-    let source = Source::open(&args.file, &mut |bytes| progress.add(bytes));
+    let source = Source::open(file, &mut |bytes| progress.add(bytes));
     progress.finish();
     source.map_err(|error| match error {
         import::ImportError::NotWhole(report) => {
             let why = offline::describe(&report).into_iter().next().unwrap_or_default();
-            Failure::Refused(format!("{}: {}; nothing was written", args.file.display(), printable(&why)))
+            Failure::Refused(format!("{}: {}; nothing was written", file.display(), printable(&why)))
         }
         other => Failure::Failed(anyhow::Error::from(other)),
     })

@@ -6,6 +6,7 @@ use annals_events::record::Hash;
 use clap::{ArgGroup, Args, Subcommand};
 
 use super::kafka::Kafka;
+use super::search::ImportElasticsearch;
 
 /// What can be decided about a partition that stands still.
 #[derive(Clone, Debug, Subcommand)]
@@ -45,18 +46,30 @@ pub struct Resume {
 
 /// A journal from a file.
 #[derive(Clone, Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 #[command(after_help = "Every record keeps its bytes and its hash; behind them each partition gets a `journal.continued`. Positions and \
     ids stay; verdicts and waiting proposals are not in an export. The file is checked as `annals audit verify` does it, before \
     anything is written. Make topics for an import with `annals topics create --for-import`.")]
 pub struct Import {
+    /// Records of another system, into a running engine.
+    #[command(subcommand)]
+    pub from: Option<ImportFrom>,
     /// The exported journal
-    pub file: PathBuf,
+    #[arg(required = true)]
+    pub file: Option<PathBuf>,
     /// Which journal.
     #[command(flatten)]
     pub place: Place,
     /// Print JSON, for programs
     #[arg(long)]
     pub json: bool,
+}
+
+/// Where else records come from.
+#[derive(Clone, Debug, Subcommand)]
+pub enum ImportFrom {
+    /// Register what an index of Elasticsearch or OpenSearch holds, written there by hand
+    Elasticsearch(ImportElasticsearch),
 }
 
 /// Where a journal is.

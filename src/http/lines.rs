@@ -5,7 +5,8 @@ use std::io;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use serde::Serialize;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 
 use super::App;
 use super::problem::Problem;
@@ -59,6 +60,27 @@ pub fn permit(app: &App) -> Result<OwnedSemaphorePermit, Problem> {
         .clone()
         .try_acquire_owned()
         .map_err(|_| Problem::unavailable("busy", "too many long answers are being sent already", "try again when one of them has ended"))
+}
+
+/// Answers with a line for each step that long work tells of, up to the last one.
+pub fn told<T: Serialize + Clone + Send + Sync + 'static>(
+    permit: OwnedSemaphorePermit,
+    what: &'static str,
+    mut steps: watch::Receiver<T>,
+    is_last: fn(&T) -> bool,
+) -> Response {
+    let handle = tokio::runtime::Handle::current();
+    ndjson(permit, what, move |sink| {
+        loop {
+            let line = steps.borrow_and_update().clone();
+            serde_json::to_writer(sink.block(), &line)?;
+            sink.end_line()?;
+            sink.flush()?;
+            if is_last(&line) || handle.block_on(steps.changed()).is_err() {
+                return Ok::<_, io::Error>(());
+            }
+        }
+    })
 }
 
 /// Answers with what `write` writes. If it fails, the connection is cut in the middle of the body:

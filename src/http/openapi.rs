@@ -7,7 +7,7 @@ use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use utoipa::OpenApi;
 
-use super::{acting, clusters, cursors, hooks, proposal, publish, read, replay, state, stream, triggers, views, webhooks};
+use super::{acting, clusters, cursors, hooks, proposal, publish, read, replay, search, state, stream, triggers, views, webhooks};
 
 /// The description.
 #[derive(OpenApi)]
@@ -30,7 +30,7 @@ use super::{acting, clusters, cursors, hooks, proposal, publish, read, replay, s
         read::models, read::model, read::versions, read::version, read::history::lineage,
         read::channels, read::channel, read::aliases, read::alias, read::deployments, read::deployment, read::drifts,
         read::history::timeline_of, read::history::timeline, read::holdings, read::targets::targets,
-        views::list, views::rebuild,
+        views::list, views::rebuild, search::search, search::index, search::reindex,
         triggers::list, triggers::get, triggers::put, triggers::remove, triggers::pause, triggers::resume, triggers::history,
         triggers::replay, triggers::dry_run, clusters::list, clusters::adopt,
         webhooks::list, webhooks::get, webhooks::put, webhooks::remove, webhooks::pause, webhooks::resume, webhooks::rotate,

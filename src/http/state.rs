@@ -165,6 +165,7 @@ pub async fn metrics(State(app): State<App>) -> Result<Response, Problem> {
         app.metrics.operations.journal_bytes(bytes);
     }
     super::acting::measure(&app).await;
+    super::search::measure(&app);
     measured(&app).await?;
     let text = app.metrics.render().map_err(|e| Problem::internal(format!("the metrics cannot be written: {e}")))?;
     Ok(([(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE))], text).into_response())

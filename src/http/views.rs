@@ -119,7 +119,7 @@ pub async fn rebuild(State(app): State<App>, Path(name): Path<String>) -> Result
     }
     let permit = lines::permit(&app)?;
     let of = app.door.heads().iter().map(|head| head.seq.map_or(0, |seq| seq + 1)).sum();
-    let (tell, mut told) = watch::channel(RebuildLine::Rebuilding { entries: 0, of });
+    let (tell, told) = watch::channel(RebuildLine::Rebuilding { entries: 0, of });
     tokio::spawn(async move {
         let progress = |entries| drop(tell.send_replace(RebuildLine::Rebuilding { entries, of }));
         let rebuilt = AssertUnwindSafe(runner.rebuild(&name, progress)).catch_unwind().await;
@@ -133,16 +133,5 @@ pub async fn rebuild(State(app): State<App>, Path(name): Path<String>) -> Result
         };
         tell.send_replace(last);
     });
-    let handle = tokio::runtime::Handle::current();
-    Ok(lines::ndjson(permit, "a rebuild", move |sink| {
-        loop {
-            let line = told.borrow_and_update().clone();
-            serde_json::to_writer(sink.block(), &line)?;
-            sink.end_line()?;
-            sink.flush()?;
-            if !matches!(line, RebuildLine::Rebuilding { .. }) || handle.block_on(told.changed()).is_err() {
-                return Ok::<_, std::io::Error>(());
-            }
-        }
-    }))
+    Ok(lines::told(permit, "a rebuild", told, |line| !matches!(line, RebuildLine::Rebuilding { .. })))
 }

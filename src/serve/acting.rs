@@ -22,6 +22,8 @@ use crate::world::kubernetes::{self, Deployer};
 use crate::world::life::{Actors, World};
 use crate::world::propose::{Proposer, Proposing};
 use crate::world::rule::State;
+use crate::world::search::Searcher;
+use crate::world::search::cluster::Cluster;
 use crate::world::webhook::Webhooks;
 use crate::world::webhook::send::Sender;
 use crate::world::{Actor, RunnerNow};
@@ -38,6 +40,8 @@ pub struct Means {
     pub deployer: Option<Arc<Deployer>>,
     /// Who works on repositories, if the engine may touch any.
     pub repositories: Option<Arc<Worker>>,
+    /// Who indexes, if the engine was told of a search cluster.
+    pub searcher: Option<Arc<Searcher>>,
 }
 
 /// Threads of those who act: they wait, mostly.
@@ -106,21 +110,29 @@ async fn live(
     };
     let Ok(Operating::Open(ops)) = opened else { return };
     let acts = config.has(Role::Actor);
-    let deployer = means.deployer.clone();
+    let (deployer, searcher) = (means.deployer.clone(), means.searcher.clone());
     let actors = if acts { actors(&config, &door, &ops, &metrics, means) } else { Actors::default() };
     let world = World::new(ops, door, actors, Some(metrics));
     tell.send_replace(Some(Arc::clone(&world)));
+    // whoever does not act looks at the index, too, and asks it
+    let searching = searcher.map(|searcher| {
+        let world = Arc::clone(&world);
+        tokio::spawn(searcher.run(move || acts && world.standing().leads, stopping.clone()))
+    });
     if acts {
         if let Some(deployer) = deployer {
             tokio::spawn(watched(Arc::clone(&world), deployer, stopping.clone()));
         }
         world.run(stopping).await;
     }
+    if let Some(searching) = searching {
+        let _ = searching.await; // it hears of the end, too
+    }
 }
 
 /// Who can do what here: the table of all that a rule can have done.
 fn actors(config: &config::Serve, door: &Arc<Door>, ops: &Ops, metrics: &Arc<Metrics>, means: Means) -> Actors {
-    let Means { address, sender, viewing, deployer, repositories } = means;
+    let Means { address, sender, viewing, deployer, repositories, .. } = means;
     let url = format!("http://{}", reachable(address));
     let git = repositories.clone().map(|worker| {
         let registry = Registry::new(Arc::clone(door), runner(viewing.clone()));
@@ -138,6 +150,24 @@ fn actors(config: &config::Serve, door: &Arc<Door>, ops: &Ops, metrics: &Arc<Met
         kubernetes: deployer.map(|deployer| deployer as Arc<dyn Actor>),
         commands: config.commands.is_some(),
     }
+}
+
+/// Who keeps the search cluster's index and asks it, if the engine was told of one.
+///
+/// # Errors
+/// If that cannot be meant: the address, the file that says who we are, or that of the authorities.
+pub fn searcher(
+    config: &config::Serve,
+    door: &Arc<Door>,
+    viewing: &watch::Receiver<Viewing>,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<Option<Arc<Searcher>>> {
+    let search = &config.search;
+    let Some(url) = &search.url else { return Ok(None) };
+    let authorization = config::search::SearchCluster::authorization(search.auth_file.as_deref()).map_err(anyhow::Error::msg)?;
+    let cluster = || Cluster::new(url, authorization.as_deref(), search.ca.as_deref());
+    let cluster = || cluster().map_err(|e| anyhow::anyhow!("the search cluster cannot be used: {e}"));
+    Ok(Some(Searcher::new([cluster()?, cluster()?], search.index.clone(), Arc::clone(door), runner(viewing.clone()), Arc::clone(metrics))))
 }
 
 /// Who deploys, if the engine was told of clusters. It asks the registry, once that is open.
@@ -160,6 +190,7 @@ pub fn repositories(config: &config::Serve) -> anyhow::Result<Option<Arc<Worker>
     Ok(Some(Worker::new(config.data.join("git"), config.git.git_credentials.clone(), allowed)))
 }
 
+/// The views, once they are open.
 fn runner(viewing: watch::Receiver<Viewing>) -> RunnerNow {
     Box::new(move || viewing.borrow().runner())
 }

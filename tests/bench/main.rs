@@ -10,6 +10,7 @@ mod journal;
 mod kafka;
 mod kubernetes;
 mod scale;
+mod search;
 mod sqlite;
 mod subscribers;
 mod webhooks;
@@ -59,6 +60,7 @@ fn main() {
     }
     for (name, run) in [
         ("kubernetes", kubernetes::run as fn()),
+        ("search", search::run),
         ("kafka-accept", kafka::accept),
         ("kafka-sustained", kafka::sustained),
         ("kafka-replay", kafka::replay_and_takeover),

@@ -105,7 +105,7 @@ fn views(engine: &Engine) -> Vec<Value> {
 fn views_equal_a_replay(engine: &Engine) {
     caught_up(engine);
     let live = views(engine);
-    for view in ["registry", "timeline", "lineage", "deployments"] {
+    for view in ["registry", "timeline", "lineage", "deployments", "search"] {
         let rebuilt = engine.annals(&["rebuild", view]);
         assert!(rebuilt.status.success(), "{}", String::from_utf8_lossy(&rebuilt.stderr));
     }

@@ -24,6 +24,7 @@ mod operations;
 mod prometheus;
 mod sasl;
 mod schema_registry;
+mod search;
 mod services;
 mod stage;
 mod stream;

@@ -23,6 +23,18 @@ pub fn schema_registry() -> String {
     variable("ANNALS_TEST_SCHEMA_REGISTRY")
 }
 
+/// URL of the Elasticsearch that all tests share: each takes an index of its own.
+#[track_caller]
+pub fn elasticsearch() -> String {
+    variable("ANNALS_TEST_ELASTICSEARCH")
+}
+
+/// URL of the OpenSearch that all tests share, likewise.
+#[track_caller]
+pub fn opensearch() -> String {
+    variable("ANNALS_TEST_OPENSEARCH")
+}
+
 /// What a Java program needs on its class path to speak to Kafka.
 #[track_caller]
 pub fn java_class_path() -> String {
@@ -60,6 +72,14 @@ pub fn drift_python() -> Command {
 #[track_caller]
 pub fn mlmd_python() -> PathBuf {
     variable("ANNALS_TEST_MLMD_PYTHON").into()
+}
+
+/// A Python with the official clients of Elasticsearch and OpenSearch.
+#[track_caller]
+pub fn search_python() -> Command {
+    let mut command = Command::new(variable("ANNALS_TEST_SEARCH_PYTHON"));
+    command.arg("-B").stdin(Stdio::null());
+    command
 }
 
 /// Runs a piece of Python with these arguments and returns what it printed; it fails when the Python fails.
@@ -135,7 +155,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// One of `kafka`, `schema-registry`, `postgres` and `kubernetes`.
+    /// One of `kafka`, `schema-registry`, `postgres`, `kubernetes`, `elasticsearch` and `opensearch`.
     #[track_caller]
     pub fn up(script: &'static str) -> Self {
         Self::configured(script, &[])

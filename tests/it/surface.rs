@@ -59,6 +59,8 @@ fn the_openapi_document_is_valid_and_names_every_path() {
         "/v1/models/{model}/versions/{version}/lineage",
         "/v1/channels/{channel}",
         "/v1/deployments",
+        "/v1/search",
+        "/v1/search/index",
         "/v1/journal",
         "/healthz",
         "/readyz",

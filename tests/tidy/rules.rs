@@ -211,7 +211,7 @@ fn sql(source: &Source, report: &mut Report<'_>) {
 }
 
 /// Which rooms of src/ a room may name, beside `config` and `metrics`; `serve` wires all.
-const EDGES: [(&str, &[&str]); 12] = [
+const EDGES: [(&str, &[&str]); 13] = [
     ("main", &["cli"]),
     // Commands that work on a directory without a server need the journal itself and the views'
     // source; a replay has the door's form of an event, its filters and its times.
@@ -229,6 +229,8 @@ const EDGES: [(&str, &[&str]); 12] = [
             "http::filter",
             "http::position",
             "http::problem",
+            // an import reads another's index itself, and proposes at the door
+            "world::search",
         ],
     ),
     // The runner knows how far each view is, which every read waits for.

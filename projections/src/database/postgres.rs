@@ -23,6 +23,8 @@ use tokio::sync::{MappedMutexGuard, Mutex, MutexGuard};
 use super::kept::Kept;
 use super::{Behind, Database, Held, Place, Work, sqlite};
 use crate::error::Error;
+use crate::search::Query;
+use crate::table::Cell;
 
 /// `Annv`: the first half of our advisory locks' keys; the second is the hash of what is locked.
 const LOCKS: i32 = 0x416e_6e76;
@@ -148,6 +150,11 @@ impl Database for Postgres {
 
     fn shared(&self) -> bool {
         true
+    }
+
+    fn full_text(&self, query: &Query) -> (&'static str, Cell) {
+        let sql = "SELECT rowid AS id FROM search_words WHERE array_to_tsvector(string_to_array(words, ' ')) @@ CAST(? AS tsquery)";
+        (sql, query.tsquery().into())
     }
 
     fn reader(&self) -> Work<'_, Held<'_>> {

@@ -14,6 +14,7 @@ use tokio::sync::Mutex;
 use super::kept::Kept;
 use super::{Behind, Connection, Database, Held, Place, Row, Statement, Transaction, Work};
 use crate::error::Error;
+use crate::search::Query;
 use crate::store::{ROWS, values};
 use crate::table::{Cell, Table};
 
@@ -77,6 +78,10 @@ impl Database for Sqlite {
 
     fn shared(&self) -> bool {
         false
+    }
+
+    fn full_text(&self, query: &Query) -> (&'static str, Cell) {
+        ("SELECT rowid AS id FROM search_words(?)", query.fts5().into())
     }
 
     fn reader(&self) -> Work<'_, Held<'_>> {
@@ -161,11 +166,13 @@ impl Connection for SqliteConnection {
         Box::pin(async move { Ok(Box::new(sqlx::Connection::begin(self).await?) as Box<dyn Transaction>) })
     }
 
-    fn shape<'a>(&'a mut self, table: &'a str) -> Work<'a, String> {
+    fn alike<'a>(&'a mut self, table: &'a str, name: &'a str) -> Work<'a, String> {
         Box::pin(async move {
             let select = "SELECT sql FROM sqlite_master WHERE type = 'table' AND name = $1";
             let sql: String = sqlx::query_scalar(select).bind(table).fetch_one(self).await?;
-            columns(&sql).map(ToOwned::to_owned)
+            // a full-text index is a table, too
+            let kind = if sql.starts_with("CREATE VIRTUAL TABLE") { ("VIRTUAL TABLE", " USING fts5 ") } else { ("TABLE", " ") };
+            Ok(format!("CREATE {} {name}{}{}", kind.0, kind.1, columns(&sql)?))
         })
     }
 

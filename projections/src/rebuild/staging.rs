@@ -12,8 +12,8 @@ const OTHER: &str = "_b";
 /// Makes the new tables, empty and without indexes.
 pub(super) async fn create(connection: &mut dyn Connection, projection: &dyn Projection) -> Result<(), sqlx::Error> {
     for table in projection.tables() {
-        let shape = connection.shape(table.name).await?;
-        connection.run(Statement::once(format!("CREATE TABLE {STAGING}{} {shape}", table.name))).await?;
+        let create = connection.alike(table.name, &format!("{STAGING}{}", table.name)).await?;
+        connection.run(Statement::once(create)).await?;
     }
     Ok(())
 }

@@ -184,6 +184,7 @@ async fn a_difference_is_found_and_named(base: Base) {
             "DELETE FROM timeline WHERE key = 'default/iris' AND seq = (SELECT max(seq) FROM timeline WHERE key = 'default/iris')",
         ),
         ("deployments", "UPDATE deployments SET state = 'in-sync' WHERE key = 'default/tulip' AND until IS NULL"),
+        ("search", "DELETE FROM search_words WHERE rowid IN (SELECT id FROM search_documents WHERE key = 'default/tulip')"),
         ("lineage", "INSERT INTO lineage_edges SELECT * FROM lineage_edges LIMIT 1"),
     ] {
         live(&views, name, &journal.entries, 100).await;

@@ -156,19 +156,33 @@ impl Home {
     /// All rows of a view and its position, sorted, as text: read past the crate.
     pub async fn dump(&self, view: &str) -> BTreeMap<String, Vec<String>> {
         let tables = self.names(match self {
-            Self::Directory(_) => "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY 1",
+            // a full-text index keeps tables of its own
+            Self::Directory(_) => "SELECT name FROM pragma_table_list WHERE schema = 'main' AND type IN ('table', 'virtual') ORDER BY 1",
             Self::Database(_) => "SELECT tablename::text FROM pg_tables WHERE schemaname = 'annals' ORDER BY 1",
         });
         let of_view = |table: &String| table == view || table.starts_with(&format!("{view}_"));
         let tables: Vec<String> = tables.await.into_iter().filter(of_view).collect();
         assert!(!tables.is_empty());
         let position = format!("SELECT partition, seq, hash, \"offset\", recorded FROM positions WHERE view = '{view}'");
-        let queries = tables.into_iter().map(|t| (t.clone(), format!("SELECT * FROM {t}"))).chain([("position".into(), position)]);
+        let select = |table: String| match (self, table.as_str()) {
+            // the index of words gives them one by one, and not the lines that it was made of
+            (Self::Directory(_), "search_words") => (table, "SELECT doc, term FROM temp.vocabulary".to_owned()),
+            (Self::Database(_), "search_words") => {
+                (table, "SELECT w.rowid AS doc, t.term FROM search_words w, unnest(string_to_array(w.words, ' ')) AS t(term)".to_owned())
+            }
+            _ => (table.clone(), format!("SELECT * FROM {table}")),
+        };
+        let queries = tables.into_iter().map(select).chain([("position".into(), position)]);
         let mut all = BTreeMap::new();
         for (name, sql) in queries {
             let sql = AssertSqlSafe(sql);
             let mut rows: Vec<String> = match self {
-                Self::Directory(_) => sqlx::query(sql).fetch_all(&mut self.file().await).await.unwrap().iter().map(of_sqlite).collect(),
+                Self::Directory(_) => {
+                    let mut file = self.file().await;
+                    let vocabulary = "CREATE VIRTUAL TABLE temp.vocabulary USING fts5vocab(main, search_words, instance)";
+                    sqlx::raw_sql(vocabulary).execute(&mut file).await.unwrap();
+                    sqlx::query(sql).fetch_all(&mut file).await.unwrap().iter().map(of_sqlite).collect()
+                }
                 Self::Database(d) => sqlx::query(sql).fetch_all(&mut d.connect().await).await.unwrap().iter().map(of_postgres).collect(),
             };
             rows.sort();

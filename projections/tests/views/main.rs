@@ -11,5 +11,6 @@ mod journal;
 mod measured;
 mod opening;
 mod paging;
+mod search;
 mod shared;
 mod targets;

@@ -102,7 +102,7 @@ async fn a_directory_that_is_not_there_is_said_so() {
 async fn an_unknown_view_is_refused_with_the_names_that_there_are(base: Base) {
     let dir = base.home().await;
     let error = dir.open().await.apply("history", &[]).await.unwrap_err();
-    assert_eq!(error.to_string(), "there is no view `history`: there are registry, timeline, lineage, deployments");
+    assert_eq!(error.to_string(), "there is no view `history`: there are registry, timeline, lineage, deployments, search");
 }
 
 async fn a_reset_view_begins_anew(base: Base) {

@@ -18,7 +18,7 @@ use crate::runner::Runner;
 /// How long a read waits for its view to come so far as was asked.
 const BEHIND_MAX: Duration = Duration::from_secs(5);
 /// Positions that the view must have.
-const MIN_POSITION: HeaderName = HeaderName::from_static("annals-min-position");
+pub const MIN_POSITION: HeaderName = HeaderName::from_static("annals-min-position");
 
 /// The query of a read of one thing.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
@@ -161,6 +161,11 @@ impl Ask {
         self.at = self.views().pinned(view).await.map_err(problem)?;
         self.position = self.at.to_string();
         Ok(())
+    }
+
+    /// The positions that the answer is about.
+    pub fn position(&self) -> &str {
+        &self.position
     }
 
     /// The workspace that is asked about.

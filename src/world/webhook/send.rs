@@ -67,26 +67,7 @@ impl Sender {
     /// # Errors
     /// If the file cannot be read, or holds no certificate.
     pub fn new(allowed: Allowed, ca: Option<&Path>) -> Result<Self, String> {
-        let mut roots = RootCertStore::empty();
-        let system = rustls_native_certs::load_native_certs();
-        let (found, _) = roots.add_parsable_certificates(system.certs);
-        if let Some(path) = ca {
-            let unreadable = |e: &dyn std::fmt::Display| format!("{} cannot be read as PEM certificates: {e}", path.display());
-            let certificates = CertificateDer::pem_file_iter(path).map_err(|e| unreadable(&e))?;
-            let certificates = certificates.collect::<Result<Vec<_>, _>>().map_err(|e| unreadable(&e))?;
-            if certificates.is_empty() {
-                return Err(unreadable(&"there is none in it"));
-            }
-            for certificate in certificates {
-                roots.add(certificate).map_err(|e| unreadable(&e))?;
-            }
-        } else if found == 0 {
-            tracing::warn!("the system names no certificate authorities: no webhook can go to https:// without --webhook-ca");
-        }
-        let provider = Arc::new(crypto::ring::default_provider());
-        let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-        let config = versions.map_err(|e| e.to_string())?.with_root_certificates(roots).with_no_client_auth();
-        Ok(Self { allowed, tls: TlsConnector::from(Arc::new(config)) })
+        Ok(Self { allowed, tls: TlsConnector::from(Arc::new(trust(ca)?)) })
     }
 
     /// Where webhooks may go.
@@ -275,6 +256,32 @@ fn system_words(error: &io::Error) -> String {
     let words = text.split(" (os error").next().unwrap_or(&text);
     let mut letters = words.chars();
     letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
+}
+
+/// TLS that trusts whom the system trusts, and also the authorities in a file.
+///
+/// # Errors
+/// If the file cannot be read, or holds no certificate.
+pub fn trust(ca: Option<&Path>) -> Result<ClientConfig, String> {
+    let mut roots = RootCertStore::empty();
+    let system = rustls_native_certs::load_native_certs();
+    let (found, _) = roots.add_parsable_certificates(system.certs);
+    if let Some(path) = ca {
+        let unreadable = |e: &dyn std::fmt::Display| format!("{} cannot be read as PEM certificates: {e}", path.display());
+        let certificates = CertificateDer::pem_file_iter(path).map_err(|e| unreadable(&e))?;
+        let certificates = certificates.collect::<Result<Vec<_>, _>>().map_err(|e| unreadable(&e))?;
+        if certificates.is_empty() {
+            return Err(unreadable(&"there is none in it"));
+        }
+        for certificate in certificates {
+            roots.add(certificate).map_err(|e| unreadable(&e))?;
+        }
+    } else if found == 0 {
+        tracing::warn!("the system names no certificate authorities: nothing can be told over https:// without a file of them");
+    }
+    let provider = Arc::new(crypto::ring::default_provider());
+    let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    Ok(versions.map_err(|e| e.to_string())?.with_root_certificates(roots).with_no_client_auth())
 }
 
 fn tls_failed(error: &io::Error) -> String {

@@ -40,8 +40,8 @@ impl Connection for Reader {
         (*self.0).begin(view)
     }
 
-    fn shape<'a>(&'a mut self, table: &'a str) -> Work<'a, String> {
-        self.0.shape(table)
+    fn alike<'a>(&'a mut self, table: &'a str, name: &'a str) -> Work<'a, String> {
+        self.0.alike(table, name)
     }
 
     fn indexes<'a>(&'a mut self, table: &'a str) -> Work<'a, Vec<(String, String)>> {
@@ -106,8 +106,8 @@ impl Connection for PgConnection {
         })
     }
 
-    fn shape<'a>(&'a mut self, table: &'a str) -> Work<'a, String> {
-        Box::pin(async move { Ok(format!("(LIKE {table} INCLUDING DEFAULTS)")) })
+    fn alike<'a>(&'a mut self, table: &'a str, name: &'a str) -> Work<'a, String> {
+        Box::pin(async move { Ok(format!("CREATE TABLE {name} (LIKE {table} INCLUDING DEFAULTS)")) })
     }
 
     fn indexes<'a>(&'a mut self, table: &'a str) -> Work<'a, Vec<(String, String)>> {

@@ -1,0 +1,21 @@
+-- What is looked for: a document for each model and each version, and the words that it is found by. As the tables of 0001,
+-- these can be dropped and rebuilt; they hold what is now, and no history.
+
+CREATE TABLE search_documents (
+    partition BIGINT NOT NULL,
+    key TEXT NOT NULL,
+    since BIGINT NOT NULL,
+    -- 0 is the model's own
+    version BIGINT NOT NULL,
+    id BIGINT NOT NULL,
+    created BIGINT NOT NULL,
+    subject TEXT NOT NULL,
+    doc TEXT NOT NULL
+);
+CREATE INDEX search_documents_key ON search_documents (key, version);
+-- a page of an answer is chosen by this index alone
+CREATE INDEX search_documents_id ON search_documents (id, created, subject);
+CREATE INDEX search_documents_since ON search_documents (partition, since, id);
+
+-- `rowid` is the document's id. Words are made by us, so that every engine has the same: this tokenizer parts them at blanks only
+CREATE VIRTUAL TABLE search_words USING fts5 (words, content = '', contentless_delete = 1, detail = none, tokenize = "ascii tokenchars ':'");
