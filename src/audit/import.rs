@@ -27,6 +27,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufReader};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use annals_events::ledger::Person;
 use annals_events::record::{Hash, Record};
@@ -37,6 +38,9 @@ use super::shelf::{self, Shelf};
 use super::verify::{Report, VerifyError, file};
 use crate::journal::{AppendError, Batch, Claim, ClaimError, Journal, ReadError};
 
+/// How long what was committed may take until it can be read, and how often it is looked for.
+const SEEN_MAX: Duration = Duration::from_secs(30);
+const SEEN_EVERY: Duration = Duration::from_millis(20);
 /// Records in one transaction, and their bytes.
 const BATCH_MAX: usize = 2_000;
 const BATCH_BYTES: usize = 4 * 1024 * 1024;

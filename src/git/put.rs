@@ -46,7 +46,7 @@ pub struct Wanted {
 pub struct Cause {
     /// The journal.
     pub journal: String,
-    /// What the manifest is of: `workspace/model` and the channel.
+    /// What the manifest is of: `workspace/model`, the channel and the path, since two rules may put it in two places.
     pub target: String,
     /// The event's source and id.
     pub event: (String, String),

@@ -42,7 +42,7 @@ pub fn wanted(rule: &Git, event: &Event, channel: &str, version: Option<&Version
     let (name, address) = rule.author.as_deref().and_then(author).unwrap_or(AUTHOR);
     Ok(Wanted {
         branch: rule.branch.as_deref().unwrap_or(BRANCH).into(),
-        path,
+        path: path.clone(),
         content,
         title: format!("{}: {channel} holds {holds}", event.key),
         author: (name.into(), address.into()),
@@ -50,7 +50,7 @@ pub fn wanted(rule: &Git, event: &Event, channel: &str, version: Option<&Version
         tag,
         cause: Cause {
             journal: journal.into(),
-            target: format!("{} {channel}", event.key),
+            target: format!("{} {channel} {path}", event.key),
             event: (event.source.clone(), event.id.clone()),
             position: event.position(),
             modelseq: event.modelseq,

@@ -16,8 +16,8 @@ fn trained(run: &str, code: &Value) -> Value {
 /// What was said last of a run's commit.
 fn told(engine: &Engine, run: &str) -> Option<Value> {
     let replay = engine.get("/v1/events?type=checked");
-    let events = replay.text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["data"]["data"].clone());
-    events.filter(|data| data["run"] == run).last()
+    let mut events = replay.text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["data"]["data"].clone());
+    events.rfind(|data| data["run"] == run)
 }
 
 #[track_caller]
@@ -126,7 +126,11 @@ fn a_door_that_is_told_to_refuses_what_nobody_can_look_up() {
     assert_eq!(engine.publish(&trained("good", &code(&commit))).ok(200)["outcome"], "duplicate");
     let data = json!({"run": {"id": "late"}, "code": code(&commit), "artifact": {"digest": digest(3)}}).to_string();
     let emitted = engine.annals(&["emit", "trained", "--model", "iris", "--data", &data]);
-    assert!(emitted.status.code() == Some(1) && text(&emitted.stderr).contains("nobody knows whether the commit"), "{}", text(&emitted.stderr));
+    assert!(
+        emitted.status.code() == Some(1) && text(&emitted.stderr).contains("nobody knows whether the commit"),
+        "{}",
+        text(&emitted.stderr)
+    );
 }
 
 fn check(repository: &Path, commit: &str) -> (Option<i32>, Value) {

@@ -48,6 +48,12 @@ fn a_promotion_is_a_commit_and_a_tag_and_a_demotion_takes_it_away() {
     eventually("it is where the rule says", || file(&bare, "clusters/eu/iris.json").is_some());
     let bytes = crate::stage::digest(1);
     assert_eq!(file(&bare, "clusters/eu/iris.json").unwrap(), format!("{{\"image\":\"registry/iris:1\",\"bytes\":\"{bytes}\"}}"));
+    // a second rule puts the same promotion elsewhere in the same repository
+    let second = json!({"repository": bare, "path": "second/{model}.yaml", "tag": false});
+    super::rule(&engine, "second", &["promoted"], &json!({"git": second}));
+    register(&engine, "oak", 3);
+    promote(&engine, "oak", 1);
+    eventually("both are there", || file(&bare, "clusters/eu/oak.json").is_some() && file(&bare, "second/oak.yaml").is_some());
     engine.accept("version.demoted", "default/iris/1", json!({"channel": "production", "reason": "done"}));
     eventually("it is taken away", || file(&bare, "clusters/eu/iris.json").is_none());
     assert_eq!((tags(&bare).len(), file(&bare, "default/iris/production.yaml").is_some()), (2, true));
