@@ -13,6 +13,7 @@ use crate::{control, deploy, design, govern, maintain, monitor, train};
 pub enum Decided {
     ModelCreated(design::Created),
     RunTrained(train::Trained),
+    RunChecked(train::Checked),
     VersionRegistered(train::Registered),
     VersionEvaluated(train::Evaluated),
     ApprovalRequested(deploy::ApprovalRequested),
@@ -54,6 +55,7 @@ impl Decided {
         match kind {
             Kind::ModelCreated => read(json, Self::ModelCreated),
             Kind::RunTrained => read(json, Self::RunTrained),
+            Kind::RunChecked => read(json, Self::RunChecked),
             Kind::VersionRegistered => read(json, Self::VersionRegistered),
             Kind::VersionEvaluated => read(json, Self::VersionEvaluated),
             Kind::ApprovalRequested => read(json, Self::ApprovalRequested),
@@ -117,6 +119,7 @@ impl Decided {
             Self::VersionRetired(d) => Some(d.version),
             Self::ModelCreated(_)
             | Self::RunTrained(_)
+            | Self::RunChecked(_)
             | Self::RetrainRequested(_)
             | Self::TriggerChanged(_)
             | Self::SubscriptionChanged(_)

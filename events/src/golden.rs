@@ -70,6 +70,7 @@ macro_rules! golden {
 golden! {
     ModelCreated "model.created",
     RunTrained "run.trained",
+    RunChecked "run.checked",
     VersionRegistered "version.registered",
     VersionEvaluated "version.evaluated",
     ApprovalRequested "approval.requested",

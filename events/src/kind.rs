@@ -74,6 +74,8 @@ kinds! {
     ModelCreated "model.created" "created" Model,
     /// A training run ended with an artifact.
     RunTrained "run.trained" "trained" Model,
+    /// The commit of a run was looked up in its repository.
+    RunChecked "run.checked" "checked" Model,
     /// A version got its number.
     VersionRegistered "version.registered" "registered" Model,
     /// A version was measured against thresholds.

@@ -319,6 +319,7 @@ pub fn decide(ask: &Ask<'_>) -> Result<Decided, Refusal> {
     match ask.proposal.kind {
         Kind::ModelCreated => design::create(ask).map(Decided::ModelCreated),
         Kind::RunTrained => train::trained(ask).map(Decided::RunTrained),
+        Kind::RunChecked => train::checked(ask).map(Decided::RunChecked),
         Kind::VersionRegistered => train::register(ask).map(Decided::VersionRegistered),
         Kind::VersionEvaluated => train::evaluated(ask).map(Decided::VersionEvaluated),
         Kind::ApprovalRequested => deploy::request_approval(ask).map(Decided::ApprovalRequested),
@@ -361,7 +362,11 @@ impl Model {
     /// Takes a decision into the state. Cannot fail: what was accepted is true.
     pub fn evolve(&mut self, decided: &Decided, actor: &str) {
         match decided {
-            Decided::ModelCreated(_) | Decided::VersionEvaluated(_) | Decided::ModelMeasured(_) | Decided::DeploymentObserved(_) => {}
+            Decided::ModelCreated(_)
+            | Decided::RunChecked(_)
+            | Decided::VersionEvaluated(_)
+            | Decided::ModelMeasured(_)
+            | Decided::DeploymentObserved(_) => {}
             Decided::RunTrained(d) => train::evolve_trained(self, d),
             Decided::VersionRegistered(d) => train::evolve_registered(self, d, actor),
             Decided::ApprovalRequested(d) => deploy::evolve_approval_requested(self, d),

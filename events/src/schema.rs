@@ -80,6 +80,7 @@ macro_rules! schemas {
 schemas! {
     ModelCreated "model.created",
     RunTrained "run.trained",
+    RunChecked "run.checked",
     VersionRegistered "version.registered",
     VersionEvaluated "version.evaluated",
     ApprovalRequested "approval.requested",

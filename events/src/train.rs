@@ -1,4 +1,4 @@
-//! Train: runs end, versions are registered from them and evaluated.
+//! Train: runs end and their commits are looked up, versions are registered from them and evaluated.
 
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +16,15 @@ pub struct Trained {
     pub digest: Option<String>,
     /// Whether this event also created the model.
     pub created: bool,
+}
+
+/// `decided` of `run.checked`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checked {
+    /// The run's id.
+    pub run: String,
+    /// What was found, in the schema's words.
+    pub outcome: String,
 }
 
 /// `decided` of `version.registered`.
@@ -68,6 +77,12 @@ struct RunData {
 }
 
 #[derive(Deserialize)]
+struct CheckedData {
+    run: String,
+    outcome: String,
+}
+
+#[derive(Deserialize)]
 struct RegisterData {
     #[serde(default)]
     label: Option<String>,
@@ -100,6 +115,16 @@ pub(crate) fn trained(ask: &Ask<'_>) -> Result<Trained, Refusal> {
 
 pub(crate) fn evolve_trained(model: &mut Model, d: &Trained) {
     push(&mut model.runs, Run { id: d.run.as_str().into(), digest: d.digest.as_deref().map(Into::into) });
+}
+
+pub(crate) fn checked(ask: &Ask<'_>) -> Result<Checked, Refusal> {
+    let model = ask.model()?;
+    let CheckedData { run, outcome } = ask.data()?;
+    if !model.runs.iter().any(|known| *known.id == *run) {
+        let message = format!("the run `{run}` was not reported as trained");
+        return Err(Refusal::new(Code::IllegalTransition, message, "name a run that was, or report it first").on(model.summary()));
+    }
+    Ok(Checked { run, outcome })
 }
 
 pub(crate) fn register(ask: &Ask<'_>) -> Result<Registered, Refusal> {

@@ -72,6 +72,12 @@ codes! {
     VersionHeld "version-held",
     /// Who asked may not approve.
     SelfApproval "self-approval",
+    /// Changes ran that no commit holds; said by a door that is told to, not by the rules.
+    CommitDirty "commit-dirty",
+    /// The repository does not have the run's commit; likewise.
+    CommitMissing "commit-missing",
+    /// It cannot be known whether it does; likewise.
+    CommitUnknown "commit-unknown",
 }
 
 impl Serialize for Code {

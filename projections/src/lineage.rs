@@ -11,7 +11,7 @@ use annals_events::deploy::DeploymentRequested;
 use annals_events::model::Decided;
 use annals_events::names::VersionRef;
 use annals_events::record::Corrupt;
-use annals_events::train::{Registered, Trained};
+use annals_events::train::{Checked, Registered, Trained};
 use serde_json::{Map, Value, json};
 
 use crate::payload::Fields;
@@ -82,6 +82,7 @@ impl Fold for Statements {
         let mut says = Says { event, data: Fields::parse(event.view.data), changes };
         match &event.decided {
             Decided::RunTrained(d) => says.trained(d),
+            Decided::RunChecked(d) => says.checked(d),
             Decided::VersionRegistered(d) => says.registered(d),
             Decided::VersionRetired(d) => says.version(d.version, &[("status", "retired".into())]),
             Decided::VersionPromoted(d) if d.restored => says.version(d.version, &[("status", "registered".into())]),
@@ -172,6 +173,14 @@ impl Says<'_, '_> {
             };
             self.edge(&parent, &run, "parent");
         }
+    }
+
+    /// Where the commit stands is said of the run: of code that many runs share, only the last word would be kept.
+    fn checked(&mut self, d: &Checked) {
+        let run = run_node(self.event.view.key, &d.run);
+        let (branches, tags) = (self.data.texts("branches"), self.data.texts("tags"));
+        let said = [("commit_is", d.outcome.as_str().into()), ("branches", branches.into()), ("tags", tags.into())];
+        self.node(&run, "run", &said);
     }
 
     fn code(&mut self, run: &str) {

@@ -54,6 +54,12 @@ impl<'a> Fields<'a> {
         self.raw(name).map(|raw| Fields::parse(raw.get())).unwrap_or_default()
     }
 
+    /// The texts in a member that is a list of nothing else.
+    #[must_use]
+    pub fn texts(&self, name: &str) -> Vec<String> {
+        self.raw(name).and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default()
+    }
+
     /// The objects in a member that is a list.
     #[must_use]
     pub fn objects(&self, name: &str) -> Vec<Fields<'a>> {
@@ -96,6 +102,7 @@ mod tests {
         assert_eq!(fields.object("a").word("n").as_deref(), Some("3"));
         assert_eq!(fields.objects("list")[0].raw("x").map(RawValue::get), Some("1.50"), "floats stay as they were sent");
         assert_eq!(fields.text("label").as_deref(), Some("ok"));
+        assert!(fields.texts("list").is_empty() && Fields::parse(r#"{"t":["a"]}"#).texts("t") == ["a"]);
         assert!(fields.raw("null").is_none());
         assert!(fields.object("list").text("x").is_none());
         assert!(Fields::parse("[1]").raw("a").is_none());

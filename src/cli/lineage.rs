@@ -109,7 +109,7 @@ impl Graph {
         let wanted: &[&str] = match node.kind.as_str() {
             "data" => &["name", "rows", "uri"],
             "code" => &[],
-            "run" => &["system", "trained", "artifact"],
+            "run" => &["system", "trained", "artifact", "commit_is", "branches", "tags"],
             "version" => &["label", "status", "digest", "registered"],
             "deployment" => &["state", "target", "requested"],
             _ => &["name"],

@@ -133,7 +133,10 @@ pub fn status_of(code: Code) -> StatusCode {
         | Code::NoChange
         | Code::IllegalTransition
         | Code::VersionHeld
-        | Code::SelfApproval => StatusCode::CONFLICT,
+        | Code::SelfApproval
+        | Code::CommitDirty
+        | Code::CommitMissing
+        | Code::CommitUnknown => StatusCode::CONFLICT,
     }
 }
 

@@ -28,6 +28,7 @@ PARTS: dict[tuple[str, str], type] = {
     ("trained", "metrics"): annals.Metric,
     ("trained", "artifact"): Artifact,
     ("trained", "environment"): annals.Environment,
+    ("checked", "code"): annals.Code,
     ("registered", "artifact"): Artifact,
     ("registered", "data"): annals.Dataset,
     ("registered", "performance"): annals.Metric,
@@ -47,6 +48,8 @@ PARTS: dict[tuple[str, str], type] = {
     ("trigger-changed", "do/pipeline"): annals.Pipeline,
     ("trigger-changed", "do/propose"): annals.Propose,
     ("trigger-changed", "do/kubernetes"): annals.Kubernetes,
+    ("trigger-changed", "do/git"): annals.Git,
+    ("trigger-changed", "do/lookup"): annals.Lookup,
     ("subscription-changed", "when"): annals.When,
     ("promoted", "evidence"): annals.Evidence,
 }

@@ -27,6 +27,7 @@ def test_a_whole_life(client: annals.Client, model: str, pickle: Path) -> None:
     client.trained(
         model, "run-1", pickle, code=code, metrics=[Metric("accuracy", 0.97, "test")], data=data, params={"C": 1.0}, seed=3
     )
+    client.checked(model, "run-1", "missing", code=code, reason="no branch or tag leads to it")
     first = client.registered(model, pickle, run="run-1", label="1.0", performance={"accuracy": 0.97}, licence="Apache-2.0")
     assert first.version == 1
     client.evaluated(model, 1, "suite 1", [Check.at_least("accuracy", 0.97, 0.9), Check.at_most("loss", 0.1, 0.2)])
@@ -62,7 +63,7 @@ def test_a_whole_life(client: annals.Client, model: str, pickle: Path) -> None:
     client.registered(model, pickle)
     client.promoted(model, 2, "production")
     last = client.retired(model, 1, reason="old", successor=2, labels={"by": "test"})
-    assert (last.outcome, last.version, last.modelseq) == ("accepted", 1, 27)
+    assert (last.outcome, last.version, last.modelseq) == ("accepted", 1, 28)
 
     events = list(client.events(model=model))
     assert {event.type for event in events} == {kind for about, kind in KINDS.values() if about != "workspace"}

@@ -171,6 +171,11 @@ fn every_action_is_taken_and_no_two_at_once() {
         json!({ "kubernetes": { "cluster": "kind", "namespace": "ml", "name": "{model}-{channel}", "template": "kind: Deployment" } }),
         json!({ "kubernetes": { "cluster": "kind", "format": "inferenceservice", "image": "scorer:{version}", "replicas": 2,
             "rollback": true, "heal": false, "deadline_s": 300 } }),
+        json!({ "git": { "repository": "https://git.example/deploy.git" } }),
+        json!({ "git": { "repository": "/srv/git/deploy.git", "branch": "main", "path": "{model}/{channel}.yaml", "manifest": "v: {version}",
+            "tag": false, "author": "Annals <annals@example.org>" } }),
+        json!({ "lookup": {} }),
+        json!({ "lookup": { "repository": "/srv/git/iris.git" } }),
     ] {
         check(&[], &trigger("active", &acts(&action)), &now(1, "active", &acts(&action)));
     }
@@ -184,6 +189,8 @@ fn every_action_is_taken_and_no_two_at_once() {
         (json!({ "pipeline": {} }), "/do/pipeline"),
         (json!({ "propose": { "type": "promoted", "data": [] } }), "/do/propose/data"),
         (json!({ "kubernetes": { "cluster": "kind", "format": "job" } }), "/do/kubernetes/format"),
+        (json!({ "git": { "branch": "main" } }), "/do/git"),
+        (json!({ "git": { "repository": "/srv/git/deploy.git", "author": "annals" } }), "/do/git/author"),
     ] {
         check(&[], &trigger("active", &acts(&action)), &Then::Malformed(Code::SchemaViolation, place));
     }

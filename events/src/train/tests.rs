@@ -26,6 +26,21 @@ fn a_run_may_end_without_a_digest() {
 }
 
 #[test]
+fn what_was_found_of_a_commit_is_told_of_a_run_that_was_reported() {
+    let looked = |run: &str, outcome: &str| {
+        let code = json!({ "repository": "https://git.example/iris", "commit": "9fceb02" });
+        iris("checked", "", json!({ "run": run, "code": code, "outcome": outcome, "branches": ["main"], "tags": [] }))
+    };
+    let given = [trained("run-1", 'a')];
+    for outcome in ["found", "dirty", "missing", "ambiguous", "shallow", "unreachable", "denied", "unnamed"] {
+        let stage = check(&given, &looked("run-1", outcome), &Then::Accepted(json!({ "run": "run-1", "outcome": outcome })));
+        assert_eq!(stage.iris().runs.len(), 1);
+    }
+    check(&given, &looked("run-2", "found"), &Then::Refused(Code::IllegalTransition, "`run-2` was not reported"));
+    check(&given, &looked("run-1", "fine"), &Then::Malformed(Code::SchemaViolation, "/outcome"));
+}
+
+#[test]
 fn versions_count_from_one_and_the_label_and_run_are_theirs() {
     let data = json!({ "artifact": { "digest": digest('a') }, "label": "1.0", "run": "run-1" });
     let decided = json!({ "version": 1, "label": "1.0", "digest": digest('a'), "run": "run-1", "external": false, "created": false });

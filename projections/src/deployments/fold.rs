@@ -41,6 +41,7 @@ fn named(decided: &Decided) -> ([Option<&str>; 2], Option<&str>) {
         // what a channel holds is wanted only where somebody asks for it
         Decided::ModelCreated(_)
         | Decided::RunTrained(_)
+        | Decided::RunChecked(_)
         | Decided::VersionRegistered(_)
         | Decided::VersionEvaluated(_)
         | Decided::ApprovalRequested(_)

@@ -39,7 +39,7 @@ impl Change<'_, '_> {
             | Decided::PartitionHalted(_)
             | Decided::PartitionResumed(_) => {}
             // these are in the model's sequence, the timeline and the lineage
-            Decided::ModelCreated(_) | Decided::RunTrained(_) | Decided::DeploymentObserved(_) => {}
+            Decided::ModelCreated(_) | Decided::RunTrained(_) | Decided::RunChecked(_) | Decided::DeploymentObserved(_) => {}
             Decided::VersionRegistered(d) => self.registered(d),
             Decided::VersionEvaluated(d) => self.evaluated(d),
             Decided::ApprovalRequested(d) => self.approval_requested(d),

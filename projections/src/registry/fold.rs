@@ -77,6 +77,7 @@ impl Fold for RegistryFold {
             }
             Decided::ModelCreated(_)
             | Decided::RunTrained(_)
+            | Decided::RunChecked(_)
             | Decided::VersionRegistered(_)
             | Decided::VersionEvaluated(_)
             | Decided::ApprovalRequested(_)

@@ -2,7 +2,7 @@
 
 use annals_events::deploy::{DeploymentObserved, DeploymentRolledBack, Promoted};
 use annals_events::model::{Decided, RuleState};
-use annals_events::train::Registered;
+use annals_events::train::{Checked, Registered};
 
 use crate::payload::Fields;
 use crate::position::Event;
@@ -15,6 +15,7 @@ pub(super) fn of(event: &Event<'_>, data: &Fields<'_>) -> String {
     match &event.decided {
         Decided::ModelCreated(d) => format!("created the model under the policy {}", d.policy),
         Decided::RunTrained(d) => format!("trained in run {}{}{}", d.run, metrics(data), first(d.created)),
+        Decided::RunChecked(d) => checked(d, data),
         Decided::VersionRegistered(d) => registered(d),
         Decided::VersionEvaluated(d) => {
             let suite = data.text("suite").map(|s| format!(" by {}", quoted(&s))).unwrap_or_default();
@@ -77,6 +78,14 @@ pub(super) fn of(event: &Event<'_>, data: &Fields<'_>) -> String {
             format!("accepted seq {} of partition {} and let it go on{reason}", d.seq, event.partition)
         }
     }
+}
+
+fn checked(d: &Checked, data: &Fields<'_>) -> String {
+    let code = data.object("code");
+    let part = |name, before: &str| code.text(name).map(|text| format!("{before}{}", quoted(&text))).unwrap_or_default();
+    let led = [data.texts("branches"), data.texts("tags")].concat();
+    let led = if led.is_empty() { String::new() } else { format!(" ({})", quoted(&led.join(", "))) };
+    format!("looked up the commit{} of run {}{}: {}{led}", part("commit", " "), d.run, part("repository", " in "), d.outcome)
 }
 
 fn registered(d: &Registered) -> String {

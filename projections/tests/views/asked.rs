@@ -113,6 +113,7 @@ async fn the_timeline_reads_as_sentences_and_shows_refused_attempts(base: Base) 
     let lines = views.timeline_of("default/iris", Order::Oldest, NOW, &Page::default()).await.unwrap().items;
     let has = |text: &str| assert!(lines.iter().any(|l| l.summary.contains(text)), "{text} is not in {:#?}", lines);
     has("trained in run run-1: accuracy 0.97");
+    has("looked up the commit abc123 of run run-2 in https://example.org/iris: found (main, v2.0)");
     has("registered version 2 (2.0) from run run-2");
     has("promoted version 2 to production, displacing version 1");
     has("rolled back to version 1 in production, displacing version 2");
@@ -152,6 +153,8 @@ async fn the_lineage_of_a_version_goes_back_to_data_and_code_and_on_to_deploymen
     assert_eq!(node("deployment:default/iris/d3").about["state"], "removed");
     assert_eq!(node("version:default/iris/1").about["status"], "registered");
     assert_eq!((&node(&data).about["name"], &node(&data).about["rows"]), (&"iris".into(), &150.into()));
+    let run = node("run:default/iris/run-2");
+    assert_eq!((&run.about["commit_is"], &run.about["tags"]), (&"found".into(), &serde_json::json!(["v2.0"])));
     assert!(!lineage.truncated);
 
     let first = views.lineage("default/iris", 1, NOW).await.unwrap().unwrap();

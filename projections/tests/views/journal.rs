@@ -127,6 +127,8 @@ pub fn iris() -> Journal {
         json!({"deployment": "d3", "reason": "moved"}),
     );
     j.say("promoted", "iris/1", json!({"channel": "dev"}));
+    let code = json!({"repository": "https://example.org/iris", "commit": "abc123", "dirty": false});
+    j.say("checked", "iris", json!({"run": "run-2", "code": code, "outcome": "found", "branches": ["main"], "tags": ["v2.0"]}));
     j
 }
 

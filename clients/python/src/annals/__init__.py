@@ -59,7 +59,7 @@ from .payload import (
     Window,
 )
 from .proposal import About, step_id
-from .rules import Command, Kubernetes, Pipeline, Propose, Webhook, When
+from .rules import Command, Git, Kubernetes, Lookup, Pipeline, Propose, Webhook, When
 from .run import Run
 from .stream import Subscription
 
@@ -81,11 +81,13 @@ __all__ = [
     "Event",
     "Evidence",
     "Found",
+    "Git",
     "Holding",
     "Incomplete",
     "Kubernetes",
     "Line",
     "Lineage",
+    "Lookup",
     "Metric",
     "Model",
     "NotFound",

@@ -87,7 +87,30 @@ class Kubernetes:
     deadline_s: int | None = None
 
 
-Action: TypeAlias = Webhook | Command | Pipeline | Propose | Kubernetes
+@dataclass(frozen=True)
+class Git:
+    """Puts a manifest of what the channel holds onto a branch of a repository (an https:// URL or a path), and tags a promotion.
+
+    `branch`: `main` unless given. `path`: the manifest's; `{workspace}/{model}/{channel}.yaml` unless given. `manifest`: what it
+    says, with the places of a `Command`, `{digest}` and `{uri}`. `tag`: `model@channel#n`, unless False. `author`: `Name <email>`.
+    """
+
+    repository: str
+    branch: str | None = None
+    path: str | None = None
+    manifest: str | None = None
+    tag: bool | None = None
+    author: str | None = None
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """Looks the commit of a run up, and tells what was found (`checked`). `repository`: if not the one that the run names."""
+
+    repository: str | None = None
+
+
+Action: TypeAlias = Webhook | Command | Pipeline | Propose | Kubernetes | Git | Lookup
 """What is done: exactly one of these."""
 
 

@@ -71,6 +71,27 @@ class Train(Proposes):
         }
         return self._propose("trained", model, None, members, about)
 
+    def checked(
+        self,
+        model: str,
+        run: str,
+        outcome: Literal["found", "dirty", "missing", "ambiguous", "shallow", "unreachable", "denied", "unnamed"],
+        *,
+        code: Code | None = None,
+        branches: Sequence[str] | None = None,
+        tags: Sequence[str] | None = None,
+        truncated: bool | None = None,
+        **about: Unpack[About],
+    ) -> Receipt:
+        """The commit of a run was looked up: what a rule with `Lookup` tells by itself.
+
+        `branches`, `tags`: those that lead to it. `truncated`: there may be more of them. `reason` says why it is not known.
+
+        Refused with `illegal-transition` (the run was not reported).
+        """
+        members = {"run": run, "code": code, "outcome": outcome, "branches": branches, "tags": tags, "truncated": truncated}
+        return self._propose("checked", model, None, members, about)
+
     def registered(
         self,
         model: str,
