@@ -7,6 +7,7 @@ mod doctor;
 mod drift;
 mod emit;
 mod follow;
+mod git;
 mod import;
 mod lineage;
 mod offline;
@@ -25,6 +26,7 @@ use std::process::ExitCode;
 
 use crate::config::ask::Drift;
 use crate::config::{Audit, Command, Config};
+use crate::git::place::Allowed;
 use crate::serve;
 use output::Output;
 
@@ -118,6 +120,7 @@ fn dispatch(command: Command, out: &mut Output) -> Result<Exit, Failure> {
         Command::Webhook(args) => webhook::run(&args, out),
         Command::Trigger(args) => trigger::run(&args, out),
         Command::Adopt(args) => adopt::run(&args, out),
+        Command::Git(args) => git::run(&args, out),
         Command::Audit(Audit::Verify(args)) => offline::verify(&args, out),
         Command::Export(args) => offline::export(&args, out),
         Command::Import(args) => import::run(&args, out),
@@ -132,6 +135,11 @@ fn dispatch(command: Command, out: &mut Output) -> Result<Exit, Failure> {
 
 fn serve(args: crate::config::Serve) -> Result<Exit, Failure> {
     args.check().map_err(Failure::Usage)?;
+    args.git
+        .git_allow
+        .iter()
+        .try_for_each(|pattern| Allowed::parse(pattern).map(|_| ()))
+        .map_err(|e| Failure::Usage(format!("--git-allow: {e}")))?;
     // half of the processors for the door: the arbiters need the rest, and a worker more than that
     // costs a client that is alone a hand-over for each request
     let workers = std::thread::available_parallelism().map_or(1, |n| n.get().div_ceil(2));

@@ -1,6 +1,7 @@
 //! Every flag and every variable, read once: nothing else in the program looks at either.
 
 pub mod ask;
+pub mod git;
 pub mod kafka;
 pub mod kubernetes;
 pub mod offline;
@@ -81,6 +82,9 @@ pub enum Command {
     Trigger(Trigger),
     /// Take over what somebody made on a cluster by hand: it is a deployment from then on
     Adopt(kubernetes::Adopt),
+    /// Look commits up, and have commits of a model's file told
+    #[command(subcommand)]
+    Git(git::Git),
     /// Check the journal
     #[command(subcommand)]
     Audit(Audit),
@@ -123,6 +127,9 @@ pub struct Serve {
     /// The clusters.
     #[command(flatten)]
     pub kubernetes: kubernetes::Kubernetes,
+    /// The repositories.
+    #[command(flatten)]
+    pub git: git::Repositories,
     /// Where to listen; port 0 takes a free one
     #[arg(long, env = "ANNALS_LISTEN", default_value = "127.0.0.1:8400", value_name = "HOST:PORT", value_parser = address)]
     pub listen: SocketAddr,
@@ -393,6 +400,11 @@ mod tests {
             "annals trigger replay t",
             "annals subscribe -- --to team",
             "annals subscribe --forget",
+            "annals git check repository",
+            "annals git hook install --model iris",
+            "annals git hook run",
+            "annals git hook run post-commit --all",
+            "annals serve --git-check flag",
             "annals get iris --url https://host",
             "annals get iris --url http://",
         ] {

@@ -4,6 +4,7 @@ pub mod acting;
 pub mod cdevents;
 pub mod cloudevent;
 pub mod clusters;
+pub mod commits;
 pub mod cursors;
 pub mod extract;
 pub mod filter;
@@ -44,6 +45,7 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::arbiter::door::{Door, Head};
 use crate::arbiter::drive::AllCounts;
+use crate::git::worker::Worker;
 use crate::journal::publishing::Publishing;
 use crate::metrics::Metrics;
 use crate::runner::Runner;
@@ -85,6 +87,8 @@ pub struct Shared {
     pub sender: Arc<Sender>,
     /// Who deploys, if the engine was told of clusters.
     pub deployer: Option<Arc<Deployer>>,
+    /// Who looks up the commits of runs, if those that are not known are refused.
+    pub commits: Option<Arc<Worker>>,
     /// What acts on the world, once its store is open.
     pub world: watch::Receiver<Option<Arc<World>>>,
     /// Becomes true when the engine stops: streams end then.

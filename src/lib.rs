@@ -5,6 +5,7 @@ pub mod audit;
 pub mod cli;
 pub mod config;
 pub mod drift;
+pub mod git;
 pub mod http;
 pub mod journal;
 pub mod metrics;

@@ -58,7 +58,9 @@ pub async fn run(config: config::Serve) -> anyhow::Result<()> {
     let sender = Sender::new(config.delivery.allow.clone().into(), config.delivery.ca.as_deref()).map_err(anyhow::Error::msg)?;
     let sender = Arc::new(sender);
     let deployer = acting::deployer(&config, &door, &viewing);
-    let acting = acting::start(&config, &door, &metrics, ops.clone(), (address, sender.clone(), deployer.clone()), &stopping)?;
+    let repositories = acting::repositories(&config, &viewing)?;
+    let acting =
+        acting::start(&config, &door, &metrics, ops.clone(), (address, sender.clone(), deployer.clone(), repositories.clone()), &stopping)?;
     let data = config.data.clone();
     let shared = Arc::new(Shared {
         door,
@@ -70,6 +72,7 @@ pub async fn run(config: config::Serve) -> anyhow::Result<()> {
         ops,
         sender,
         deployer,
+        commits: repositories.map(|means| means.0).filter(|_| config.git.git_check == config::git::Policy::Refuse),
         world: acting.world(),
         stopping,
         places: Places::default(),

@@ -21,6 +21,7 @@ pub mod command;
 pub mod crew;
 pub mod dispatch;
 pub mod event;
+pub mod git;
 pub mod kubernetes;
 pub mod life;
 pub mod propose;

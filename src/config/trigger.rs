@@ -38,7 +38,7 @@ pub enum Trigger {
 #[command(after_help = "Examples:\n  annals trigger add retrain --type drifted --model 'fraud-*' \\\n    \
     --do '{\"propose\":{\"type\":\"retrain-requested\",\"data\":{\"cause\":{\"kind\":\"drift\",\"drift\":\"{drift}\"}}}}' --cooldown 86400\n  \
     annals trigger add train --type retrain-requested --do '{\"pipeline\":{\"run\":\"train.sh\"}}'\n\
-    \nWhat can be done: webhook, command, pipeline, propose, kubernetes. {model}, {version}, {channel}, {event}, {drift}, {run} are filled in.")]
+    \nWhat can be done: webhook, command, pipeline, propose, kubernetes, git, lookup. {model}, {version}, {channel}, {event}, {drift}, {run} are filled in.")]
 pub struct Add {
     /// Its name; one that is there already is changed
     pub name: String,

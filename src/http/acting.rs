@@ -36,6 +36,17 @@ pub struct Acting {
     pub born: String,
     /// The rules that have open or parked tasks, or something the matter.
     pub rules: Vec<RuleStanding>,
+    /// The repositories that could not be worked on the last time.
+    pub repositories: Vec<RepositoryStanding>,
+}
+
+/// A repository with which something is the matter.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct RepositoryStanding {
+    /// Its URL or path.
+    pub repository: String,
+    /// What.
+    pub trouble: String,
 }
 
 /// A rule that somebody may want to look at.
@@ -86,7 +97,10 @@ pub async fn acting(State(app): State<App>) -> Result<Response, Problem> {
             rules.push(rule_standing(&ops, id, &page.row.state, counts, wrong).await?);
         }
     }
+    let worker = world.as_ref().and_then(|world| world.actors.repositories.clone());
+    let troubles = worker.map(|worker| worker.troubles()).unwrap_or_default();
     Ok(super::json(&Acting {
+        repositories: troubles.into_iter().map(|(repository, trouble)| RepositoryStanding { repository, trouble }).collect(),
         leads: standing.leads,
         lag_events: world.and_then(|world| world.lag_events()),
         trouble: standing.trouble,

@@ -8,7 +8,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use annals_events::proposal::Proposal;
-use annals_events::verdict::{Outcome, Place, Refusal, Verdict};
+use annals_events::verdict::{Code, Outcome, Place, Refusal, Verdict};
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, header};
@@ -18,7 +18,7 @@ use serde_json::value::RawValue;
 
 use super::cloudevent::{self, Mode};
 use super::problem::Problem;
-use super::{App, POSITION, uri};
+use super::{App, POSITION, commits, uri};
 use crate::arbiter::door::Answer;
 use crate::journal::ProposeError;
 
@@ -121,6 +121,7 @@ pub async fn publish(State(app): State<App>, request: Request<Body>) -> Result<R
         Mode::Structured | Mode::Batch => cloudevent::structured(&parts.headers, &body),
     };
     let proposal = proposal.inspect_err(|_| app.metrics.proposal("malformed"))?;
+    let proposal = commits::let_in(&app, proposal).await.inspect_err(|_| app.metrics.proposal("refused"))?;
     submit_alone(&app, &proposal, &parts.headers, started).await
 }
 
@@ -281,6 +282,7 @@ async fn publish_batch(app: &App, headers: &HeaderMap, body: Body, started: Inst
         ));
     }
     let proposals: Vec<_> = items.iter().map(|item| cloudevent::structured(headers, item.get().as_bytes())).collect();
+    let proposals = futures_util::future::join_all(proposals.into_iter().map(async |read| commits::let_in(app, read?).await)).await;
     let results = propose_all(app, &proposals).await;
     app.metrics.settled(started.elapsed());
     let items = proposals.into_iter().zip(results).map(|(proposal, result)| item(app, proposal, result));
@@ -293,7 +295,8 @@ pub(super) fn item(app: &App, proposal: Result<Proposal, Refusal>, result: Answe
         (Ok(proposal), Some(result)) => settled(app, &proposal, result),
         (Ok(_), None) => Err(held_back()),
         (Err(refusal), _) => {
-            app.metrics.proposal("malformed");
+            let by_the_door = matches!(refusal.code, Code::CommitDirty | Code::CommitMissing | Code::CommitUnknown);
+            app.metrics.proposal(if by_the_door { "refused" } else { "malformed" });
             Err(refusal.into())
         }
     };

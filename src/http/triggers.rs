@@ -46,7 +46,7 @@ pub struct Wanted {
     /// Which events: `{"type":["drifted"],"model":"fraud-*"}`.
     #[schema(value_type = Object)]
     when: Map<String, Value>,
-    /// What to do: exactly one of `webhook`, `command`, `pipeline`, `propose` and `kubernetes`.
+    /// What to do: exactly one of `webhook`, `command`, `pipeline`, `propose`, `kubernetes`, `git` and `lookup`.
     #[serde(rename = "do")]
     #[schema(value_type = Object)]
     act: Map<String, Value>,

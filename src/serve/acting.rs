@@ -11,10 +11,13 @@ use tokio::task::JoinHandle;
 
 use crate::arbiter::door::Door;
 use crate::config::{self, kafka::Role};
+use crate::git::place::Allowed;
+use crate::git::worker::Worker;
 use crate::http::{Operating, Viewing};
 use crate::metrics::Metrics;
 use crate::world::Actor;
 use crate::world::command::Commands;
+use crate::world::git::{GitOps, Lookups};
 use crate::world::kubernetes::registry::Registry;
 use crate::world::kubernetes::{self, Deployer};
 use crate::world::life::{Actors, World};
@@ -23,8 +26,11 @@ use crate::world::rule::State;
 use crate::world::webhook::Webhooks;
 use crate::world::webhook::send::Sender;
 
-/// What actors need of this instance: its address, who sends, and who deploys, if the engine was told of clusters.
-type Means = (SocketAddr, Arc<Sender>, Option<Arc<Deployer>>);
+/// What actors need of this instance: its address, who sends, and who deploys and who works on repositories, if the engine was
+/// told of any.
+type Means = (SocketAddr, Arc<Sender>, Option<Arc<Deployer>>, Option<Repositories>);
+/// Who works on repositories, and where to ask what a channel holds.
+pub type Repositories = (Arc<Worker>, watch::Receiver<Viewing>);
 
 /// Threads of those who act: they wait, mostly.
 const THREADS: usize = 2;
@@ -105,9 +111,24 @@ async fn live(
 }
 
 /// Who can do what here: the table of all that a rule can have done.
-fn actors(config: &config::Serve, door: &Arc<Door>, ops: &Ops, metrics: &Arc<Metrics>, (address, sender, deployer): Means) -> Actors {
+fn actors(
+    config: &config::Serve,
+    door: &Arc<Door>,
+    ops: &Ops,
+    metrics: &Arc<Metrics>,
+    (address, sender, deployer, repositories): Means,
+) -> Actors {
     let url = format!("http://{}", reachable(address));
+    let (worker, viewing) = repositories.unzip();
+    let git = worker.clone().zip(viewing).map(|(worker, viewing)| {
+        let journal = door.journal().id().to_owned();
+        Arc::new(GitOps { worker, registry: registry(door, viewing), journal }) as Arc<dyn Actor>
+    });
+    let lookup = worker.clone().map(|worker| Arc::new(Lookups { worker, proposer: Proposer::new(Arc::clone(door)) }) as Arc<dyn Actor>);
     Actors {
+        git,
+        lookup,
+        repositories: worker,
         webhook: Some(Arc::new(Webhooks::new(sender, ops.clone(), Arc::clone(metrics)))),
         command: Some(Arc::new(Commands::new(config.commands.clone(), url, Arc::clone(door)))),
         propose: Some(Arc::new(Proposing(Proposer::new(Arc::clone(door))))),
@@ -120,13 +141,31 @@ fn actors(config: &config::Serve, door: &Arc<Door>, ops: &Ops, metrics: &Arc<Met
 /// Who deploys, if the engine was told of clusters. It asks the registry, once that is open.
 pub fn deployer(config: &config::Serve, door: &Arc<Door>, viewing: &watch::Receiver<Viewing>) -> Option<Arc<Deployer>> {
     let clusters = &config.kubernetes.clusters;
-    let viewing = viewing.clone();
+    let registry = registry(door, viewing.clone());
+    (!clusters.is_empty()).then(|| Deployer::new(clusters, registry, Proposer::new(Arc::clone(door))))
+}
+
+/// The registry, once it is open.
+fn registry(door: &Arc<Door>, viewing: watch::Receiver<Viewing>) -> Registry {
     let runner = move || match &*viewing.borrow() {
         Viewing::Open(runner) => Some(Arc::clone(runner)),
         _ => None,
     };
-    let registry = Registry::new(Arc::clone(door), Box::new(runner));
-    (!clusters.is_empty()).then(|| Deployer::new(clusters, registry, Proposer::new(Arc::clone(door))))
+    Registry::new(Arc::clone(door), Box::new(runner))
+}
+
+/// Who works on repositories, if the engine may touch any, or must look commits up.
+///
+/// # Errors
+/// If it is not said how which may be touched.
+pub fn repositories(config: &config::Serve, viewing: &watch::Receiver<Viewing>) -> anyhow::Result<Option<Repositories>> {
+    let allowed: Vec<_> =
+        config.git.git_allow.iter().map(|text| Allowed::parse(text)).collect::<Result<_, _>>().map_err(anyhow::Error::msg)?;
+    if allowed.is_empty() && config.git.git_check == config::git::Policy::Off {
+        return Ok(None);
+    }
+    let worker = Worker::new(config.data.join("git"), config.git.git_credentials.clone(), allowed);
+    Ok(Some((worker, viewing.clone())))
 }
 
 /// Watches the clusters by the rules that are in force, while this instance is the one that acts.

@@ -50,7 +50,8 @@ pub fn dedup_text(rule: &Rule, event: &Event) -> Option<String> {
 pub fn too_far(rule: &Rule, event: &Event) -> Option<String> {
     let acts = match &rule.act {
         Do::Webhook(_) => false,
-        Do::Command(_) | Do::Pipeline(Pipeline::Run(_) | Pipeline::Subscription(_)) | Do::Propose(_) | Do::Kubernetes(_) => true,
+        Do::Command(_) | Do::Pipeline(Pipeline::Run(_) | Pipeline::Subscription(_)) | Do::Propose(_) => true,
+        Do::Kubernetes(_) | Do::Git(_) | Do::Lookup(_) => true,
     };
     let note = || {
         format!(
@@ -67,6 +68,6 @@ pub fn too_far(rule: &Rule, event: &Event) -> Option<String> {
 pub fn only_once(rule: &Rule) -> bool {
     match &rule.act {
         Do::Command(_) | Do::Pipeline(_) | Do::Propose(_) => true,
-        Do::Webhook(_) | Do::Kubernetes(_) => false,
+        Do::Webhook(_) | Do::Kubernetes(_) | Do::Git(_) | Do::Lookup(_) => false,
     }
 }

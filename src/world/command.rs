@@ -125,9 +125,12 @@ impl Actor for Commands {
         Box::pin(async move {
             match &job.rule.act {
                 Do::Command(command) | Do::Pipeline(Pipeline::Run(command)) => self.run(command, job).await,
-                Do::Webhook(_) | Do::Pipeline(Pipeline::Subscription(_)) | Do::Propose(_) | Do::Kubernetes(_) => {
-                    Done::Failed { note: "the rule runs no program any more".into(), retry: Retry::Never }
-                }
+                Do::Webhook(_)
+                | Do::Pipeline(Pipeline::Subscription(_))
+                | Do::Propose(_)
+                | Do::Kubernetes(_)
+                | Do::Git(_)
+                | Do::Lookup(_) => Done::Failed { note: "the rule runs no program any more".into(), retry: Retry::Never },
             }
         })
     }

@@ -174,6 +174,8 @@ impl Dispatcher {
             rule: id,
             lane: match (&rule.act, &event.channel) {
                 (Do::Kubernetes(to), Some(channel)) => kubernetes::lane(to, &event.model, channel),
+                // one that is looked for again and again keeps no other waiting
+                (Do::Lookup(_), _) => format!("{} {}", event.key, event.id),
                 _ => event.key.clone(),
             },
             event: Place { partition: event.partition, offset: event.offset, seq: event.seq },

@@ -13,6 +13,7 @@ use super::propose::Proposer;
 use super::rule::{Do, Pipeline, Rule};
 use super::{Actor, crew};
 use crate::arbiter::door::Door;
+use crate::git::worker::Worker;
 use crate::journal::follow::FollowError;
 use crate::metrics::Metrics;
 
@@ -35,6 +36,12 @@ pub struct Actors {
     pub propose: Option<Arc<dyn Actor>>,
     /// Brings versions onto clusters.
     pub kubernetes: Option<Arc<dyn Actor>>,
+    /// Puts manifests into repositories.
+    pub git: Option<Arc<dyn Actor>>,
+    /// Looks commits up.
+    pub lookup: Option<Arc<dyn Actor>>,
+    /// Says which repositories may be touched, if any may.
+    pub repositories: Option<Arc<Worker>>,
     /// The clusters that it knows, by name.
     pub clusters: Vec<String>,
     /// Whether programs may be run: there is a directory of them.
@@ -60,8 +67,18 @@ impl Actors {
                 let missing = format!("this instance knows no cluster `{name}`: start it with --kubernetes {name}=FILE");
                 (if self.clusters.contains(name) { &self.kubernetes } else { &None }, missing)
             }
+            Do::Git(git) => (&self.git, self.may_touch(Some(&git.repository))?),
+            Do::Lookup(lookup) => (&self.lookup, self.may_touch(lookup.repository.as_deref())?),
         };
         actor.clone().ok_or(missing)
+    }
+
+    /// What is missing if nobody acts here all the same.
+    fn may_touch(&self, repository: Option<&str>) -> Result<String, String> {
+        let none = "this instance may touch no repositories: start it with --git-allow URL-OR-PATH";
+        let worker = self.repositories.as_ref().ok_or(none)?;
+        repository.map_or(Ok(()), |repository| worker.place(repository).map(|_| ()).map_err(|e| e.to_string()))?;
+        Ok(none.into())
     }
 }
 

@@ -107,7 +107,7 @@ impl Rule {
         match &self.act {
             Do::Webhook(webhook) => Some(&webhook.subscription),
             Do::Pipeline(Pipeline::Subscription(name)) => Some(name),
-            Do::Pipeline(Pipeline::Run(_)) | Do::Command(_) | Do::Propose(_) | Do::Kubernetes(_) => None,
+            Do::Pipeline(Pipeline::Run(_)) | Do::Command(_) | Do::Propose(_) | Do::Kubernetes(_) | Do::Git(_) | Do::Lookup(_) => None,
         }
     }
 }
@@ -170,6 +170,10 @@ pub enum Do {
     Propose(Propose),
     /// Brings a version onto a cluster.
     Kubernetes(Box<Kubernetes>),
+    /// Puts a manifest into a repository.
+    Git(Box<Git>),
+    /// Looks a run's commit up.
+    Lookup(Lookup),
 }
 
 impl Do {
@@ -182,6 +186,8 @@ impl Do {
             Self::Pipeline(_) => "pipeline",
             Self::Propose(_) => "propose",
             Self::Kubernetes(_) => "kubernetes",
+            Self::Git(_) => "git",
+            Self::Lookup(_) => "lookup",
         }
     }
 }
@@ -267,6 +273,38 @@ pub struct Kubernetes {
     /// How long it may take to come up, in seconds.
     #[serde(default)]
     pub deadline_s: Option<u64>,
+}
+
+/// Puts a manifest of what a channel holds onto a branch of a repository.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Git {
+    /// The repository.
+    pub repository: String,
+    /// The branch; `main` if none is given.
+    #[serde(default)]
+    pub branch: Option<String>,
+    /// The manifest's path, with `{…}`.
+    #[serde(default)]
+    pub path: Option<String>,
+    /// The manifest, with `{…}`.
+    #[serde(default)]
+    pub manifest: Option<String>,
+    /// Whether a promotion is tagged; it is unless that is said.
+    #[serde(default)]
+    pub tag: Option<bool>,
+    /// `Name <email>`.
+    #[serde(default)]
+    pub author: Option<String>,
+}
+
+/// Looks the commit of a run up in its repository.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lookup {
+    /// The repository, if not the one that the run names.
+    #[serde(default)]
+    pub repository: Option<String>,
 }
 
 /// A built-in template.

@@ -16,6 +16,7 @@ mod database;
 mod deployments;
 mod drift;
 mod forwarder;
+mod git;
 mod kafka;
 mod kubernetes;
 mod life;

@@ -101,7 +101,7 @@ struct Word {
     because: &'static str,
 }
 
-const WORDS: [Word; 6] = [
+const WORDS: [Word; 7] = [
     Word {
         rule: "clock in events",
         words: &[
@@ -135,6 +135,13 @@ const WORDS: [Word; 6] = [
         within: &["src/", "projections/src/", "events/src/"],
         allowed: &["src/journal/sqlite"],
         because: "only src/journal/sqlite speaks rusqlite",
+    },
+    Word {
+        rule: "git2 outside its room",
+        words: &["git2"],
+        within: &["src/", "projections/src/", "events/src/"],
+        allowed: &["src/git/", "src/git.rs"],
+        because: "only src/git speaks libgit2",
     },
     Word {
         rule: "http outside the door",
@@ -204,7 +211,7 @@ fn sql(source: &Source, report: &mut Report<'_>) {
 }
 
 /// Which rooms of src/ a room may name, beside `config` and `metrics`; `serve` wires all.
-const EDGES: [(&str, &[&str]); 11] = [
+const EDGES: [(&str, &[&str]); 12] = [
     ("main", &["cli"]),
     // Commands that work on a directory without a server need the journal itself and the views'
     // source; a replay has the door's form of an event, its filters and its times.
@@ -215,6 +222,7 @@ const EDGES: [(&str, &[&str]); 11] = [
             "audit",
             "arbiter::resume",
             "drift",
+            "git",
             "journal",
             "runner",
             "http::cloudevent",
@@ -224,14 +232,16 @@ const EDGES: [(&str, &[&str]); 11] = [
         ],
     ),
     // The runner knows how far each view is, which every read waits for.
-    ("http", &["arbiter::door", "arbiter::Status", "arbiter::drive::AllCounts", "drift", "journal", "runner", "audit", "world"]),
+    ("http", &["arbiter::door", "arbiter::Status", "arbiter::drive::AllCounts", "drift", "git", "journal", "runner", "audit", "world"]),
     // From bytes to data, for whoever has the bytes.
     ("drift", &[]),
+    // Repositories, for whoever wants to know or to put something there.
+    ("git", &[]),
     ("arbiter", &["journal"]),
     ("runner", &["arbiter::door", "journal"]),
     // It follows the journal and hands events on as the door writes them; an actor that converges asks what is wanted
     // now, and the runner knows how far the registry is.
-    ("world", &["arbiter::door", "journal", "http::cloudevent", "runner"]),
+    ("world", &["arbiter::door", "git", "journal", "http::cloudevent", "runner"]),
     ("audit", &["journal"]),
     ("journal", &[]),
     ("config", &[]),

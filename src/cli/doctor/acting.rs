@@ -19,6 +19,14 @@ struct Acting {
     trouble: Option<String>,
     lag_events: Option<u64>,
     rules: Vec<Rule>,
+    repositories: Vec<Repository>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Repository {
+    repository: String,
+    trouble: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -80,6 +88,10 @@ fn explain(acting: &Acting) -> Vec<Finding> {
             found.push(Finding::act(format!("the trigger {name} has {} parked: {why}", counted(rule.parked, "task")), &todo));
         }
     }
+    found.extend(acting.repositories.iter().map(|Repository { repository, trouble }| {
+        let todo = "do what it says; what waits is tried again, and what is parked says so: annals trigger history NAME";
+        Finding::act(format!("the repository {repository}: {trouble}"), todo)
+    }));
     if found.is_empty() && acting.leads {
         found.push(Finding::well("this instance acts: events are dispatched to triggers and webhooks"));
     }
@@ -102,9 +114,10 @@ mod tests {
             last_parked: Some("train.sh exited with 1".into()),
         };
         let rules = vec![rule, Rule { rule: "subscription/default/s".into(), parked: 1, ..Rule::default() }];
-        let found = explain(&Acting { leads: true, trouble: Some("it is away".into()), lag_events: Some(5_000), rules });
+        let repositories = vec![Repository { repository: "/srv/x.git".into(), trouble: "it is not there".into() }];
+        let found = explain(&Acting { leads: true, trouble: Some("it is away".into()), lag_events: Some(5_000), rules, repositories });
         let levels: Vec<_> = found.iter().map(|finding| finding.level).collect();
-        assert_eq!(levels, [Level::Act, Level::Wait, Level::Act, Level::Act]);
+        assert_eq!(levels, [Level::Act, Level::Wait, Level::Act, Level::Act, Level::Act]);
         let todo = found[3].todo.as_deref().unwrap();
         assert!(
             todo.contains("annals trigger replay train --parked --workspace other") && found[3].what.contains("exited with 1"),

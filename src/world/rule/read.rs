@@ -13,9 +13,10 @@ use serde_json::{Map, Value};
 
 use super::fit::matches;
 use super::{
-    COOLDOWN_MAX, Command, Do, Endpoint, Family, Kubernetes, Pipeline, Propose, Rule, Signing, State, TIMEOUT, TIMEOUT_MAX, VersionOf,
-    Webhook, When, render,
+    COOLDOWN_MAX, Command, Do, Endpoint, Family, Git, Kubernetes, Lookup, Pipeline, Propose, Rule, Signing, State, TIMEOUT, TIMEOUT_MAX,
+    VersionOf, Webhook, When, render,
 };
+use crate::world::git;
 
 /// Most arguments of a program, as the schema has it.
 const ARGS_MAX: usize = 100;
@@ -94,6 +95,7 @@ impl Rule {
                 (Do::Webhook(Webhook { subscription: name }), Some(endpoint))
             }
         };
+        only_about(&act, &when.kinds)?;
         if let Some(dedup) = &spec.dedup {
             template("dedup", dedup)?;
         }
@@ -174,8 +176,24 @@ fn read_when(when: Value) -> Result<When, Invalid> {
     Ok(When { kinds, model: raw.model, channel: raw.channel, members: raw.members })
 }
 
+/// Some things are done about some kinds only.
+fn only_about(act: &Do, kinds: &[Kind]) -> Result<(), Invalid> {
+    let about: &[Kind] = match act {
+        Do::Git(_) => &[Kind::VersionPromoted, Kind::VersionDemoted],
+        Do::Lookup(_) => &[Kind::RunTrained],
+        Do::Webhook(_) | Do::Command(_) | Do::Pipeline(_) | Do::Propose(_) | Do::Kubernetes(_) => return Ok(()),
+    };
+    let Some(other) = kinds.iter().find(|kind| !about.contains(kind)) else { return Ok(()) };
+    let words: Vec<_> = about.iter().map(|kind| kind.short()).collect();
+    Err(invalid(
+        "when.type",
+        format!("`{}` is nothing that a rule with `{}` is about", other.short(), act.as_str()),
+        format!("say {}", words.join(" or ")),
+    ))
+}
+
 fn read_do(act: Map<String, Value>) -> Result<Do, Invalid> {
-    const ONE: &str = "say exactly one of webhook, command, pipeline, propose, kubernetes";
+    const ONE: &str = "say exactly one of webhook, command, pipeline, propose, kubernetes, git, lookup";
     let mut members = act.into_iter();
     let (Some((name, value)), None) = (members.next(), members.next()) else {
         return Err(invalid("do", "does not say what to do, or more than one thing", ONE));
@@ -192,6 +210,8 @@ fn read_do(act: Map<String, Value>) -> Result<Do, Invalid> {
         }
         "pipeline" => read_command("do.pipeline", value).map(|command| Do::Pipeline(Pipeline::Run(command))),
         "propose" => read_propose(value).map(Do::Propose),
+        "git" => read_git(value).map(|git| Do::Git(Box::new(git))),
+        "lookup" => read_lookup(value).map(Do::Lookup),
         "kubernetes" => read_kubernetes(value).map(|kubernetes| Do::Kubernetes(Box::new(kubernetes))),
         other => Err(invalid("do", format!("`{other}` is nothing that a rule can do"), ONE)),
     }
@@ -263,4 +283,33 @@ fn read_kubernetes(value: Value) -> Result<Kubernetes, Invalid> {
         return Err(invalid("do.kubernetes", "has a `template` and a `format`", "give one of the two"));
     }
     Ok(kubernetes)
+}
+
+fn read_git(value: Value) -> Result<Git, Invalid> {
+    let git: Git = shape("do.git", value, "it has `repository`, and if wanted branch, path, manifest, tag, author")?;
+    let repository = git::place(&git.repository);
+    repository.map_err(|e| invalid("do.git.repository", e, "give one of those that the engine may touch (--git-allow)"))?;
+    if let Some(branch) = git.branch.as_deref().filter(|branch| !git::is_branch(branch)) {
+        return Err(invalid("do.git.branch", format!("`{branch}` is no name that git takes for a branch"), "give it without refs/heads/"));
+    }
+    for (field, text) in [("do.git.path", &git.path), ("do.git.manifest", &git.manifest)] {
+        let Some(text) = text else { continue };
+        render::check_with(text, &git::MORE).map_err(|e| invalid(field, e, "correct the text"))?;
+    }
+    if let Some(path) = &git.path {
+        git::check_path(path).map_err(|e| invalid("do.git.path", e, "give a path below the repository, such as {model}/{channel}.yaml"))?;
+    }
+    if git.author.as_deref().is_some_and(|author| git::author(author).is_none()) {
+        return Err(invalid("do.git.author", "is not a name and an address", "write it as git does: Annals <annals@example.org>"));
+    }
+    Ok(git)
+}
+
+fn read_lookup(value: Value) -> Result<Lookup, Invalid> {
+    let lookup: Lookup = shape("do.lookup", value, "it has `repository` at most, if not the run's own is meant")?;
+    if let Some(repository) = &lookup.repository {
+        let place = git::place(repository);
+        place.map_err(|e| invalid("do.lookup.repository", e, "give one of those that the engine may touch (--git-allow)"))?;
+    }
+    Ok(lookup)
 }

@@ -12,11 +12,19 @@ pub const NAMES: [&str; 9] = ["model", "version", "channel", "event", "drift", "
 /// # Errors
 /// What the event does not have, in words.
 pub fn text(template: &str, event: &Event) -> Result<String, String> {
+    text_with(template, event, &|_| None)
+}
+
+/// Fills a text in, in which more may stand than an event has.
+///
+/// # Errors
+/// As [`text`].
+pub fn text_with(template: &str, event: &Event, more: &dyn Fn(&str) -> Option<Result<String, String>>) -> Result<String, String> {
     let mut out = String::with_capacity(template.len());
     pieces(template, |piece| {
         match piece {
             Piece::Plain(plain) => out.push_str(plain),
-            Piece::Name(name) => out.push_str(&value(name, event)?),
+            Piece::Name(name) => out.push_str(&more(name).unwrap_or_else(|| value(name, event))?),
         }
         Ok(())
     })?;
@@ -45,9 +53,17 @@ fn any(value: &Value, event: &Event) -> Result<Value, String> {
 /// # Errors
 /// What cannot be meant.
 pub fn check(template: &str) -> Result<(), String> {
+    check_with(template, &[])
+}
+
+/// Looks a template over in which these names may stand, too.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_with(template: &str, more: &[&str]) -> Result<(), String> {
     pieces(template, |piece| match piece {
-        Piece::Name(name) if !NAMES.contains(&name) => {
-            let known = NAMES.map(|name| format!("{{{name}}}")).join(", ");
+        Piece::Name(name) if !NAMES.contains(&name) && !more.contains(&name) => {
+            let known = NAMES.iter().chain(more).map(|name| format!("{{{name}}}")).collect::<Vec<_>>().join(", ");
             Err(format!("`{{{name}}}` stands for nothing: there are {known}; write `{{{{` for a brace"))
         }
         Piece::Name(_) | Piece::Plain(_) => Ok(()),

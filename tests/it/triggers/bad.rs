@@ -15,7 +15,7 @@ fn a_rule_that_cannot_be_meant_is_refused_with_field_and_remedy() {
         (json!({"when": {"type": ["promotd"]}, "do": act}), "when.type"),
         (json!({"when": {"type": ["promoted"], "channel": "prodution"}, "do": act}), "when.channel"),
         (json!({"when": {"type": ["promoted"]}, "do": {"command": {"run": "../../bin/sh"}}}), "do.command.run"),
-        (json!({"when": {"type": ["promoted"]}, "do": {"git": {}}}), "do"),
+        (json!({"when": {"type": ["promoted"]}, "do": {"mail": {}}}), "do"),
         (json!({"when": {"type": ["promoted"]}, "do": act, "dedup": "{nothing}"}), "dedup"),
     ] {
         let problem = put("t", body).problem(422, "schema-violation");

@@ -1,0 +1,173 @@
+//! Who has jobs on repositories done: one at a time for each repository, each by a process that is ended when it takes too long.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::Semaphore;
+
+use super::Trouble;
+use super::lookup::{Code, Found, Outcome, named};
+use super::place::{Allowed, Place};
+use super::put::{Put, Wanted};
+use super::work::{Answer, Job, Todo};
+
+/// Most jobs at once.
+const JOBS_MAX: usize = 4;
+/// Most repositories whose trouble is told.
+const TROUBLES_MAX: usize = 100;
+/// Longest answer, in bytes.
+const ANSWER_BYTES_MAX: u64 = 1024 * 1024;
+/// How long a job may take: a first copy of a large repository takes its time.
+const JOB_MAX: Duration = Duration::from_secs(300);
+/// What the engine may have been told, and others need not know.
+const SECRETS: [&str; 3] = ["ANNALS_DATABASE_URL", "ANNALS_KAFKA_PROPERTIES", "ANNALS_SCHEMA_REGISTRY_URL"];
+/// What would lead git elsewhere.
+const ELSEWHERE: [&str; 4] = ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY"];
+
+/// See the module.
+pub struct Worker {
+    copies: PathBuf,
+    credentials: Option<PathBuf>,
+    allowed: Vec<Allowed>,
+    places: Semaphore,
+    /// Who works on a repository.
+    busy: Mutex<HashMap<Place, Arc<tokio::sync::Mutex<()>>>>,
+    /// By repository what was wrong the last time.
+    troubles: Mutex<BTreeMap<String, String>>,
+}
+
+impl Worker {
+    /// Works on these repositories only; copies of those behind URLs are kept in a directory.
+    #[must_use]
+    pub fn new(copies: PathBuf, credentials: Option<PathBuf>, allowed: Vec<Allowed>) -> Arc<Self> {
+        Arc::new(Self {
+            copies,
+            credentials,
+            allowed,
+            places: Semaphore::new(JOBS_MAX),
+            busy: Mutex::default(),
+            troubles: Mutex::default(),
+        })
+    }
+
+    /// A repository that it may touch.
+    ///
+    /// # Errors
+    /// Why it may not.
+    pub fn place(&self, repository: &str) -> Result<Place, Trouble> {
+        let place = Place::parse(repository).map_err(|e| Trouble::Unfit(e.to_string()))?;
+        if self.allowed.iter().any(|allowed| allowed.allows(&place)) {
+            return Ok(place);
+        }
+        Err(Trouble::Denied(format!("this engine may not touch {place}: start it with --git-allow {place}")))
+    }
+
+    /// By repository what was wrong when it was worked on last; those with which nothing is wrong are not named.
+    #[must_use]
+    pub fn troubles(&self) -> BTreeMap<String, String> {
+        self.troubles.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn note(&self, place: &Place, trouble: Option<String>) {
+        let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+        match trouble {
+            Some(trouble) if troubles.len() < TROUBLES_MAX || troubles.contains_key(&place.to_string()) => {
+                troubles.insert(place.to_string(), trouble);
+            }
+            Some(_) => {}
+            None => drop(troubles.remove(&place.to_string())),
+        }
+    }
+
+    /// Looks a run's commit up, within a time if there is one. With `fresh`, the repository itself is asked in any case.
+    pub async fn look_up(&self, code: &Code, fresh: bool, within: Option<Duration>) -> Found {
+        let (_, id) = match named(code) {
+            Ok(named) => named,
+            Err(found) => return *found,
+        };
+        let place = match self.place(code.repository.as_deref().unwrap_or_default()) {
+            Ok(place) => place,
+            Err(trouble) => return Found::of_trouble(&trouble, code),
+        };
+        let todo = Todo::LookUp { code: code.clone(), id, fresh };
+        let found = match self.work(&place, todo, within.unwrap_or(JOB_MAX)).await {
+            Ok(Answer::Found(found)) => *found,
+            Ok(other) => Found::only(Outcome::Unreachable, code, format!("the process answered something else: {other:?}")),
+            Err(why) => Found::only(Outcome::Unreachable, code, why),
+        };
+        let is_open = matches!(found.outcome, Outcome::Unreachable | Outcome::Denied);
+        self.note(&place, found.reason.clone().filter(|_| is_open));
+        found
+    }
+
+    /// Puts a manifest into a repository.
+    ///
+    /// # Errors
+    /// [`Trouble`].
+    pub async fn put(&self, repository: &str, wanted: Wanted) -> Result<Put, Trouble> {
+        let place = self.place(repository)?;
+        let result = match self.work(&place, Todo::Put(Box::new(wanted)), JOB_MAX).await {
+            Ok(Answer::Put(result)) => result,
+            Ok(other) => Err(Trouble::Away(format!("the process answered something else: {other:?}"))),
+            Err(why) => Err(Trouble::Away(why)),
+        };
+        self.note(&place, result.as_ref().err().map(ToString::to_string));
+        result
+    }
+
+    async fn work(&self, place: &Place, todo: Todo, within: Duration) -> Result<Answer, String> {
+        let turn = {
+            let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+            busy.retain(|_, turn| Arc::strong_count(turn) > 1);
+            Arc::clone(busy.entry(place.clone()).or_default())
+        };
+        let done = async {
+            let _turn = turn.lock().await;
+            let _place = self.places.acquire().await.map_err(|e| e.to_string())?;
+            let job = Job { repository: place.to_string(), copies: self.copies.clone(), credentials: self.credentials.clone(), todo };
+            do_job(&job).await
+        };
+        tokio::time::timeout(within, done).await.unwrap_or_else(|_| Err(format!("it took longer than {} s", within.as_secs())))
+    }
+}
+
+/// One job by one process; dropping this ends it.
+async fn do_job(job: &Job) -> Result<Answer, String> {
+    std::fs::create_dir_all(&job.copies).map_err(|e| format!("no copies can be kept in {}: {e}", job.copies.display()))?;
+    let mut command = tokio::process::Command::new(program()?);
+    command.args(["git", "work"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    command.process_group(0).kill_on_drop(true);
+    for name in SECRETS.iter().chain(&ELSEWHERE) {
+        command.env_remove(name);
+    }
+    let mut child = command.spawn().map_err(|e| format!("no process could be started for it: {e}"))?;
+    let (input, output) = (child.stdin.take(), child.stdout.take());
+    let (Some(mut input), Some(output)) = (input, output) else { return Err("the process has no pipes".into()) };
+    let mut line = serde_json::to_vec(job).map_err(|e| e.to_string())?;
+    line.push(b'\n');
+    input.write_all(&line).await.map_err(|e| format!("the process did not take its job: {e}"))?;
+    let mut answer = Vec::new();
+    // its standard input stays open meanwhile: should we be no more, it ends
+    let read = output.take(ANSWER_BYTES_MAX).read_to_end(&mut answer).await;
+    read.map_err(|e| format!("the process's answer could not be read: {e}"))?;
+    drop(input);
+    let status = child.wait().await.map_err(|e| format!("the process was lost: {e}"))?;
+    match serde_json::from_slice(&answer) {
+        Ok(Answer::Unread(why)) => Err(format!("the process could not read its job: {why}")),
+        Ok(answer) => Ok(answer),
+        Err(_) => Err(format!("the process ended without an answer ({status})")),
+    }
+}
+
+/// This program; under Linux also when its file was replaced meanwhile.
+fn program() -> Result<PathBuf, String> {
+    let running = Path::new("/proc/self/exe");
+    if running.exists() {
+        return Ok(running.into());
+    }
+    std::env::current_exe().map_err(|e| format!("this program's own file is not known: {e}"))
+}
