@@ -168,7 +168,7 @@ async fn send(cluster: &Cluster, index: &str, documents: &[String]) -> f64 {
     bulks.push(bulk);
     let began = Instant::now();
     for bulk in bulks {
-        assert_eq!(cluster.send(&alias, bulk).await.unwrap().refused, []);
+        assert_eq!(cluster.send(&alias, &bulk).await.unwrap().refused, []);
     }
     cluster.show(index).await.unwrap();
     documents.len() as f64 / began.elapsed().as_secs_f64()
