@@ -59,11 +59,13 @@ fn on(name: &str, url: &str, data: &std::path::Path) {
     whole(&engine);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let cluster = Cluster::new(url, None, None).unwrap();
-    let bulks = documents(&engine);
+    // what was indexed last is not visible by itself yet
+    runtime.block_on(cluster.show(&index)).unwrap();
+    let documents = documents(&engine);
     // in turns, the best of each: what else the machine does must not decide
     let (mut ours, mut bare) = (0_f64, 0_f64);
     for round in 0..2 {
-        bare = bare.max(runtime.block_on(send(&cluster, &format!("{index}-bare{round}"), &bulks)));
+        bare = bare.max(runtime.block_on(send(&cluster, &format!("{index}-bare{round}"), &documents)));
         ours = ours.max(reindexed(&engine));
     }
     let what = format!("{name}: documents indexed anew per second / bare bulk requests of the same");
@@ -166,7 +168,7 @@ async fn send(cluster: &Cluster, index: &str, documents: &[String]) -> f64 {
     bulks.push(bulk);
     let began = Instant::now();
     for bulk in bulks {
-        assert_eq!(cluster.send(&alias, bulk).await.unwrap().refused, []);
+        assert_eq!(cluster.send(&alias, &bulk).await.unwrap().refused, []);
     }
     cluster.show(index).await.unwrap();
     documents.len() as f64 / began.elapsed().as_secs_f64()

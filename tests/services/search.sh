@@ -38,10 +38,11 @@ node() {
   mkdir -p "$dir/data" "$dir/transport" "$dir/home/config" "$dir/home/logs" "$dir/home/plugins"
   transport=$(port_of "$dir/transport")
   java_flags "$home"
-  launch "$dir" TERM java -Xms320m -Xmx320m -XX:TieredStopAtLevel=1 "${flags[@]}" -Dlog4j2.disableJmx=true -Dlog4j2.disable.jmx=true \
+  launch "$dir" TERM java -Xms384m -Xmx384m -XX:TieredStopAtLevel=1 "${flags[@]}" -Dlog4j2.disableJmx=true -Dlog4j2.disable.jmx=true \
     -Dlog4j2.configurationFile="file:$here/log4j2.properties" -cp "$path" "$class" "$dir/home" "$dir/data" \
     cluster.name=tests node.name=tests discovery.type=single-node http.host=127.0.0.1 http.port="$port" http.type=netty4 \
-    transport.host=127.0.0.1 transport.port="$transport" transport.type=netty4 cluster.routing.allocation.disk.threshold_enabled=false
+    transport.host=127.0.0.1 transport.port="$transport" transport.type=netty4 cluster.routing.allocation.disk.threshold_enabled=false \
+    indices.breaker.total.use_real_memory=false
   await "$dir" curl -sf -o "$dir/health" --max-time 2 "http://127.0.0.1:$port/_cluster/health?wait_for_status=yellow&timeout=1s"
   echo "http://127.0.0.1:$port" >"$dir/address"
 }

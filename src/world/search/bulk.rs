@@ -107,17 +107,17 @@ impl Cluster {
     ///
     /// # Errors
     /// [`Trouble`], also if the cluster could not take some of them now: all are to be sent again, which does no harm.
-    pub async fn send(&self, alias: &str, bulk: Bulk) -> Result<Outcome, Trouble> {
+    pub async fn send(&self, alias: &str, bulk: &Bulk) -> Result<Outcome, Trouble> {
         if bulk.is_empty() {
             return Ok(Outcome::default());
         }
         let path = format!("/{alias}/_bulk?require_alias=true&timeout=5s&filter_path=errors,items.*.status,items.*.error");
-        let text = self.get(Verb::Post, &path, Body::Lines(bulk.lines)).await?;
-        read(&text, bulk.subjects)
+        let text = self.get(Verb::Post, &path, Body::Lines(bulk.lines.clone())).await?;
+        read(&text, &bulk.subjects)
     }
 }
 
-fn read(text: &str, subjects: Vec<String>) -> Result<Outcome, Trouble> {
+fn read(text: &str, subjects: &[String]) -> Result<Outcome, Trouble> {
     let unlike = |why: String| Trouble::Refused(200, format!("what became of the documents cannot be read: {why}"));
     let answer: Answer = serde_json::from_str(text).map_err(|e| unlike(e.to_string()))?;
     if answer.items.len() != subjects.len() {
@@ -126,10 +126,10 @@ fn read(text: &str, subjects: Vec<String>) -> Result<Outcome, Trouble> {
     let mut outcome = Outcome::default();
     if !answer.errors {
         outcome.indexed = subjects.len() as u64;
-        outcome.taken = subjects;
+        outcome.taken = subjects.to_vec();
         return Ok(outcome);
     }
-    for (subject, Item { index: Said { status, error } }) in subjects.into_iter().zip(answer.items) {
+    for (subject, Item { index: Said { status, error } }) in subjects.iter().cloned().zip(answer.items) {
         let of_the_document = error.as_ref().is_some_and(Told::is_of_the_document);
         let why = error.map(|error| error.words()).unwrap_or_default();
         match status {
@@ -172,12 +172,12 @@ mod tests {
     fn each_document_has_its_own_word() {
         let three = || vec!["a/1".to_owned(), "a/2".to_owned(), "a/3".to_owned()];
         let text = r#"{"errors":true,"items":[{"index":{"status":201}},{"index":{"status":409,"error":{"type":"v"}}},{"index":{"status":400,"error":{"type":"mapper_parsing_exception","reason":"no date"}}}]}"#;
-        let outcome = read(text, three()).unwrap();
+        let outcome = read(text, &three()).unwrap();
         assert_eq!((outcome.indexed, outcome.known, outcome.refused), (1, 1, vec![("a/3".into(), "no date".into())]));
-        assert_eq!(read(&text.replace("400", "429"), three()).unwrap_err().word(), "busy");
-        assert_eq!(read(&text.replace("400", "503"), three()).unwrap_err().word(), "red");
-        assert_eq!(read(&text.replace("400", "404"), three()).unwrap_err().word(), "refused");
-        assert_eq!(read(&text.replace("mapper_parsing", "index_closed"), three()).unwrap_err().word(), "refused");
-        assert!(read(text, vec!["a/1".into()]).is_err() && read("", three()).is_err());
+        assert_eq!(read(&text.replace("400", "429"), &three()).unwrap_err().word(), "busy");
+        assert_eq!(read(&text.replace("400", "503"), &three()).unwrap_err().word(), "red");
+        assert_eq!(read(&text.replace("400", "404"), &three()).unwrap_err().word(), "refused");
+        assert_eq!(read(&text.replace("mapper_parsing", "index_closed"), &three()).unwrap_err().word(), "refused");
+        assert!(read(text, &["a/1".into()]).is_err() && read("", &three()).is_err());
     }
 }

@@ -183,7 +183,7 @@ impl Searcher {
         let mut batch = pages.next().await?;
         let is_new = batch.is_some();
         while let Some(now) = batch {
-            let (sent, next) = tokio::join!(self.cluster.send(&self.alias, now.bulk), pages.next());
+            let (sent, next) = tokio::join!(self.cluster.send(&self.alias, &now.bulk), pages.next());
             self.took(&mut index.meta, sent?);
             index.meta.positions.extend(now.reached);
             self.indexed.send_replace(index.meta.positions.clone());

@@ -5,12 +5,16 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::bulk::{Bulk, Outcome};
 use super::cluster::{Body, Trouble, Verb};
 use super::index::{Index, Place, filling};
 use super::pages::Pages;
 use super::{Kept, Searcher};
 use crate::runner::Runner;
 
+/// Pauses before a request is sent again double from the first one; at the second one it is given up.
+const PAUSE_MIN: Duration = Duration::from_millis(200);
+const PAUSE_END: Duration = Duration::from_secs(20);
 /// How long questions that are under way may still read the old index.
 const GRACE: Duration = Duration::from_secs(1);
 
@@ -108,7 +112,7 @@ impl Searcher {
         let alias = filling(&self.alias);
         while let Some(now) = batch {
             let sent = now.bulk.len() as u64;
-            let (outcome, next) = tokio::join!(self.cluster.send(&alias, now.bulk), pages.next());
+            let (outcome, next) = tokio::join!(self.insist(&alias, &now.bulk), pages.next());
             self.took(&mut new.meta, outcome?);
             new.meta.positions.extend(now.reached);
             documents += sent;
@@ -116,6 +120,19 @@ impl Searcher {
             batch = next?;
         }
         Ok(documents)
+    }
+
+    /// Sends a request again, after growing pauses, while the cluster cannot take it.
+    async fn insist(&self, alias: &str, bulk: &Bulk) -> Result<Outcome, Trouble> {
+        let mut pause = PAUSE_MIN;
+        loop {
+            match self.cluster.send(alias, bulk).await {
+                Err(Trouble::Busy(_) | Trouble::Red(_) | Trouble::Away(..)) if pause < PAUSE_END => {}
+                other => return other,
+            }
+            tokio::time::sleep(pause).await;
+            pause *= 2;
+        }
     }
 
     /// One step of the cluster: no reader is between the two.
