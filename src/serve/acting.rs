@@ -138,7 +138,8 @@ fn actors(config: &config::Serve, door: &Arc<Door>, ops: &Ops, metrics: &Arc<Met
         let registry = Registry::new(Arc::clone(door), runner(viewing.clone()));
         Arc::new(GitOps { worker, registry, journal: door.journal().id().to_owned() }) as Arc<dyn Actor>
     });
-    let lookup = repositories.clone().map(|worker| Arc::new(Lookups { worker, proposer: Proposer::new(Arc::clone(door)) }) as Arc<dyn Actor>);
+    let lookup =
+        repositories.clone().map(|worker| Arc::new(Lookups { worker, proposer: Proposer::new(Arc::clone(door)) }) as Arc<dyn Actor>);
     Actors {
         git,
         lookup,

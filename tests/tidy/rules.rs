@@ -236,7 +236,18 @@ const EDGES: [(&str, &[&str]); 13] = [
     // The runner knows how far each view is, which every read waits for.
     (
         "http",
-        &["arbiter::door", "arbiter::Status", "arbiter::drive::AllCounts", "cdevents", "drift", "git", "journal", "runner", "audit", "world"],
+        &[
+            "arbiter::door",
+            "arbiter::Status",
+            "arbiter::drive::AllCounts",
+            "cdevents",
+            "drift",
+            "git",
+            "journal",
+            "runner",
+            "audit",
+            "world",
+        ],
     ),
     // From bytes to data, for whoever has the bytes.
     ("drift", &[]),

@@ -86,6 +86,34 @@ fn a_newer_promotion_does_not_wait_for_an_older_one() {
 }
 
 #[test]
+fn what_a_later_template_leaves_out_goes_from_what_was_created_too() {
+    let (_dir, kube, engine) = stage();
+    rule(&engine, &kube, &json!({"template": BY_URI}));
+    version(&engine, "iris", 1, "registry/iris:1");
+    version(&engine, "iris", 2, "registry/iris:2");
+    promote(&engine, "iris", 1);
+    expect(&engine, "iris", &[(1, "active")]);
+    let ours = |object: &Value| -> Vec<String> {
+        let entries = object["metadata"]["managedFields"].as_array().unwrap().iter();
+        let ours = entries.filter(|entry| entry["manager"] == "annals" && entry["subresource"].is_null());
+        ours.map(|entry| entry["operation"].as_str().unwrap().to_owned()).collect()
+    };
+    let env = |object: &Value| object["spec"]["template"]["spec"]["containers"][0]["env"].clone();
+    let kubectl = |args: &[&str]| serde_json::from_str::<Value>(&kube.kubectl(args)).unwrap();
+    let fields = ["get", "deployment", "iris-production", "--output=json", "--show-managed-fields"];
+    let created = kubectl(&fields);
+    assert_eq!((ours(&created), env(&created).is_array()), (vec!["Update".to_owned()], true), "{created:#}");
+
+    rule(&engine, &kube, &json!({"template": BY_URI.replace(", env: [{name: VERSION, value: {version}}]", "")}));
+    promote(&engine, "iris", 2);
+    expect(&engine, "iris", &[(1, "superseded"), (2, "active")]);
+    let applied = kubectl(&fields);
+    assert_eq!((ours(&applied), env(&applied)), (vec!["Apply".to_owned()], Value::Null), "{applied:#}");
+    assert_eq!(kube.image("iris-production"), "registry/iris:2");
+    assert_eq!(events(&engine, "deployment.observed"), Vec::<Value>::new(), "what we do ourselves is no finding");
+}
+
+#[test]
 fn what_was_demoted_is_removed_and_a_new_name_displaces_the_old_object() {
     let (_dir, kube, engine) = stage();
     rule(&engine, &kube, &json!({"image": "server:1"}));
