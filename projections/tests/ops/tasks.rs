@@ -10,6 +10,7 @@ on_both! {
     tasks_rules_and_positions_are_stored_together_or_not_at_all
     a_second_task_of_a_rule_for_one_event_is_ignored
     what_was_said_of_a_task_is_there_after_a_restart
+    what_ended_together_is_written_down_together_and_what_was_changed_is_left_alone
     rules_replace_older_revisions_and_their_state_decides_about_tasks
     what_waits_for_another_try_is_tried_now
     parked_tasks_do_not_block_and_are_replayed
@@ -94,6 +95,23 @@ async fn what_was_said_of_a_task_is_there_after_a_restart(base: Base) {
     assert_eq!(ops.next_due(later(60)).await.unwrap(), Some(later(90)));
     assert_eq!(told(&ops.due(later(90), 9, &[]).await.unwrap()), ["a iris 1"]);
     assert_eq!(ops.next_due(later(90)).await.unwrap(), None, "what is due already wakes nobody");
+}
+
+async fn what_ended_together_is_written_down_together_and_what_was_changed_is_left_alone(base: Base) {
+    let home = base.home().await;
+    let ops = leading(&home, &["a", "b"]).await;
+    let tasks = [task("a", "iris", 1), task("a", "iris", 2), task("a", "tulip", 3), task("b", "iris", 1)];
+    ops.dispatch(&[], &[], &tasks).await.unwrap();
+    let due = ops.due(later(60), 9, &[]).await.unwrap();
+    assert_eq!(told(&due), ["a iris 1", "b iris 1", "a tulip 3"]);
+    ops.dispatch(&[], &[rule("b", 2, "removed")], &[]).await.unwrap(); // its task is skipped meanwhile
+    let ends = [TaskState::Done, TaskState::Done, TaskState::Running];
+    let ended: Vec<_> = due.iter().zip(ends).map(|(t, state)| (t.id, settled(t, state, later(70)))).collect();
+    let turns = ops.settle_all(&ended).await.unwrap();
+    assert_eq!(turns, [Some(due[0].turn + 1), None, Some(due[2].turn + 1)]);
+    assert_eq!(told(&ops.due(later(60), 9, &[]).await.unwrap()), ["a iris 2"], "the lane of what was done goes on");
+    assert_eq!(told(&ops.due(later(70), 9, &[]).await.unwrap()), ["a iris 2", "a tulip 3"]);
+    assert_eq!(ops.settle_all(&[]).await.unwrap(), []);
 }
 
 async fn rules_replace_older_revisions_and_their_state_decides_about_tasks(base: Base) {
