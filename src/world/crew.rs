@@ -21,6 +21,8 @@ use crate::journal::wall_clock;
 pub const JOBS_MAX: usize = 256;
 /// How long nothing is looked for, if nobody says that there is something.
 const IDLE: Duration = Duration::from_secs(1);
+/// The same, when something was found.
+const SOON: Duration = Duration::from_millis(100);
 /// Least pause before a job that goes on is taken up again.
 const AGAIN_MIN: Duration = Duration::from_millis(50);
 /// How long a task waits for a subscription that is paused.
@@ -40,12 +42,11 @@ pub async fn run(world: &Arc<World>) -> Result<(), Trouble> {
         write_down(world, &mut ended, &mut lanes, &mut away).await?;
         let now = wall_clock();
         let tasks = if lanes.len() < JOBS_MAX { hand_out(world, &lanes, now, &mut away).await? } else { Vec::new() };
-        // whoever ends of these makes us look again
         let wait = if tasks.is_empty() {
             let next = world.asked(world.ops.next_due(now).await, &mut away)?.flatten();
             next.map_or(IDLE, |next| until(now, next).min(IDLE))
         } else {
-            IDLE
+            SOON // mostly one of these ends before, and makes us look again
         };
         for task in tasks {
             let lane = (task.rule.clone(), task.lane.clone());

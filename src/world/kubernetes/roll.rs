@@ -289,6 +289,8 @@ impl Deployer {
         let mark = r.mark(&good.deployment, good.version, details.digest.clone(), Some(going.deployment.clone()));
         let made =
             manifest(r.rule, &r.target, &r.job.event.model, &r.channel, (good.version, &details)).map_err(|bad| never(bad.to_string()))?;
+        // what was seen of the failed one says nothing of what goes back
+        self.sight.forget(&r.target.path());
         match self.put(&r.target, &made, &mark, Putting::default()).await {
             Ok(_) => Ok(again(
                 &Going { since_ms: wall_clock().0, looks: 0, failed: Some(error), ..going },
