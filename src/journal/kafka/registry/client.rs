@@ -46,6 +46,8 @@ impl Client {
         if parsed.scheme() != "http" || parsed.host().is_none() {
             return Err(BadUrl(format!("only http:// is built in, not {}://", parsed.scheme())));
         }
+        // its clients want to know who would encrypt, though nothing is; that somebody said so already is as good
+        let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
         let settings = SrSettings::new_builder(url.clone()).set_timeout(CALL_MAX).build().map_err(|e| BadUrl(e.error))?;
         let http = reqwest::Client::builder().timeout(CALL_MAX).build().map_err(|e| BadUrl(e.to_string()))?;
         let _ = parsed.set_username("").and_then(|()| parsed.set_password(None));
