@@ -22,7 +22,6 @@ use crate::journal::kafka::derived::Running;
 use crate::journal::kafka::registry::Registry;
 use crate::journal::{open, sqlite};
 use crate::metrics::Metrics;
-use crate::world::webhook::send::Sender;
 
 /// How long requests may take to end once the engine stops.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
@@ -46,10 +45,7 @@ pub async fn run(config: config::Serve) -> anyhow::Result<()> {
     let address = listener.address()?;
     // what cannot be meant ends it here, before anything runs
     let (opened, viewing) = watch::channel(Viewing::Opening);
-    let sender = Sender::new(config.delivery.allow.clone().into(), config.delivery.ca.as_deref()).map_err(anyhow::Error::msg)?;
-    let sender = Arc::new(sender);
-    let deployer = acting::deployer(&config, &door, &viewing);
-    let searcher = acting::searcher(&config, &door, &viewing, &metrics)?;
+    let means = acting::Means::of(&config, address, &door, &viewing, &metrics)?;
     let mut arbiters = Arbiters::start(&journal, &door, snapshots.clone())?;
     let publisher = start_publisher(&config, &journal, snapshots, schemas)?;
     // a runtime of their own: while a view takes a batch, the door must go on answering
@@ -60,16 +56,7 @@ pub async fn run(config: config::Serve) -> anyhow::Result<()> {
     let (opened, ops) = watch::channel(Operating::Opening);
     let (handle, for_ops, its_journal, stop_ops) = (views.handle().clone(), config.clone(), journal.id().to_owned(), stopping.clone());
     views.spawn_blocking(move || handle.block_on(opening::ops(for_ops, its_journal, opened, stop_ops)));
-    let repositories = acting::repositories(&config)?;
-    let means = acting::Means {
-        address,
-        sender: sender.clone(),
-        viewing: viewing.clone(),
-        deployer: deployer.clone(),
-        repositories: repositories.clone(),
-        searcher: searcher.clone(),
-    };
-    let acting = acting::start(&config, &door, &metrics, ops.clone(), means, &stopping)?;
+    let acting = acting::start(&config, &door, &metrics, ops.clone(), means.clone(), &stopping)?;
     let data = config.data.clone();
     let shared = Arc::new(Shared {
         door,
@@ -79,10 +66,10 @@ pub async fn run(config: config::Serve) -> anyhow::Result<()> {
         publishing: publisher.as_ref().map(Running::publishing),
         viewing: viewing.clone(),
         ops,
-        sender,
-        deployer,
-        commits: repositories.filter(|_| config.git.git_check == config::git::Policy::Refuse),
-        searcher,
+        sender: means.sender,
+        deployer: means.deployer,
+        commits: means.repositories.filter(|_| config.git.git_check == config::git::Policy::Refuse),
+        searcher: means.searcher,
         world: acting.world(),
         stopping,
         places: Places::default(),

@@ -29,6 +29,7 @@ use crate::world::webhook::send::Sender;
 use crate::world::{Actor, RunnerNow};
 
 /// What actors need of this instance.
+#[derive(Clone)]
 pub struct Means {
     /// Its address.
     pub address: SocketAddr,
@@ -42,6 +43,30 @@ pub struct Means {
     pub repositories: Option<Arc<Worker>>,
     /// Who indexes, if the engine was told of a search cluster.
     pub searcher: Option<Arc<Searcher>>,
+}
+
+impl Means {
+    /// What the configuration says; nobody is asked yet.
+    ///
+    /// # Errors
+    /// What of it cannot be meant.
+    pub fn of(
+        config: &config::Serve,
+        address: SocketAddr,
+        door: &Arc<Door>,
+        viewing: &watch::Receiver<Viewing>,
+        metrics: &Arc<Metrics>,
+    ) -> anyhow::Result<Self> {
+        let sender = Sender::new(config.delivery.allow.clone().into(), config.delivery.ca.as_deref()).map_err(anyhow::Error::msg)?;
+        Ok(Self {
+            address,
+            sender: Arc::new(sender),
+            viewing: viewing.clone(),
+            deployer: deployer(config, door, viewing),
+            repositories: repositories(config)?,
+            searcher: searcher(config, door, viewing, metrics)?,
+        })
+    }
 }
 
 /// Threads of those who act: they wait, mostly.
@@ -157,7 +182,7 @@ fn actors(config: &config::Serve, door: &Arc<Door>, ops: &Ops, metrics: &Arc<Met
 ///
 /// # Errors
 /// If that cannot be meant: the address, the file that says who we are, or that of the authorities.
-pub fn searcher(
+fn searcher(
     config: &config::Serve,
     door: &Arc<Door>,
     viewing: &watch::Receiver<Viewing>,
@@ -172,7 +197,7 @@ pub fn searcher(
 }
 
 /// Who deploys, if the engine was told of clusters. It asks the registry, once that is open.
-pub fn deployer(config: &config::Serve, door: &Arc<Door>, viewing: &watch::Receiver<Viewing>) -> Option<Arc<Deployer>> {
+fn deployer(config: &config::Serve, door: &Arc<Door>, viewing: &watch::Receiver<Viewing>) -> Option<Arc<Deployer>> {
     let clusters = &config.kubernetes.clusters;
     let registry = Registry::new(Arc::clone(door), runner(viewing.clone()));
     (!clusters.is_empty()).then(|| Deployer::new(clusters, registry, Proposer::new(Arc::clone(door))))
@@ -182,7 +207,7 @@ pub fn deployer(config: &config::Serve, door: &Arc<Door>, viewing: &watch::Recei
 ///
 /// # Errors
 /// If it is not said how which may be touched.
-pub fn repositories(config: &config::Serve) -> anyhow::Result<Option<Arc<Worker>>> {
+fn repositories(config: &config::Serve) -> anyhow::Result<Option<Arc<Worker>>> {
     let allowed: Vec<_> =
         config.git.git_allow.iter().map(|text| Allowed::parse(text)).collect::<Result<_, _>>().map_err(anyhow::Error::msg)?;
     if allowed.is_empty() && config.git.git_check == config::git::Policy::Off {
