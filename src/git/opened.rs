@@ -16,6 +16,8 @@ use super::{Trouble, credentials, short};
 const WANTED: [&str; 2] = ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"];
 /// Most bytes that one fetch may bring.
 const FETCH_BYTES_MAX: usize = 2 * 1024 * 1024 * 1024;
+/// What the name of a pack begins with while libgit2 fetches it.
+const UNFINISHED: &str = "pack_git2_";
 /// What we push from.
 const PUSHED: &str = "refs/annals/pushed";
 /// Programs of a repository that libgit2 does not run when it is written to.
@@ -82,6 +84,7 @@ impl Access {
     pub fn open_fresh(&self) -> Result<Opened, Trouble> {
         let opened = self.open()?;
         let Place::There(url) = &self.place else { return Ok(opened) };
+        opened.sweep();
         match opened.fetch(url) {
             Err(e) if is_of_the_copy(&e) => {
                 // a process that was killed while it wrote left it so: it is only a copy
@@ -98,6 +101,15 @@ impl Access {
 }
 
 impl Opened {
+    /// Takes away what a fetch left that was killed: nothing goes on from it, and it may be large. Only one job at a time is at
+    /// work on a copy, so that it is nobody's now.
+    fn sweep(&self) {
+        let Ok(files) = std::fs::read_dir(self.repository.path().join("objects/pack")) else { return };
+        for file in files.flatten().filter(|file| file.file_name().to_string_lossy().starts_with(UNFINISHED)) {
+            let _ = std::fs::remove_file(file.path()); // if it cannot be, the fetch says what is wrong
+        }
+    }
+
     fn fetch(&self, url: &Url) -> Result<(), Error> {
         let mut callbacks = callbacks(&self.access, url);
         callbacks.transfer_progress(|progress| progress.received_bytes() <= FETCH_BYTES_MAX);
@@ -213,8 +225,8 @@ fn unopened(path: &Path, error: &Error) -> Trouble {
 }
 
 fn too_large() -> Error {
-    let text = format!("it brings more than {} MiB at once, which is not taken", FETCH_BYTES_MAX / 1024 / 1024);
-    Error::new(ErrorCode::GenericError, ErrorClass::Net, text)
+    let text = format!("it brings more than {} MiB at once, which is not taken: name a smaller repository", FETCH_BYTES_MAX / 1024 / 1024);
+    Error::new(ErrorCode::GenericError, ErrorClass::Invalid, text)
 }
 
 /// Whether only our copy is broken.
@@ -251,4 +263,23 @@ fn callbacks<'a>(access: &'a Access, url: &'a Url) -> RemoteCallbacks<'a> {
         }
     });
     callbacks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_killed_fetch_left_is_taken_away_by_the_next_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = Place::parse("http://127.0.0.1:9/x.git").unwrap();
+        let access = Access { place, copies: dir.path().to_owned(), credentials: None };
+        access.open().unwrap();
+        let packs = access.copy().join("objects/pack");
+        for name in ["pack_git2_a1b2c3", "pack-1.idx"] {
+            std::fs::write(packs.join(name), "half").unwrap();
+        }
+        assert!(access.open_fresh().is_err(), "nobody is there");
+        assert!(!packs.join("pack_git2_a1b2c3").exists() && packs.join("pack-1.idx").exists());
+    }
 }

@@ -33,7 +33,7 @@ pub struct Worker {
     copies: PathBuf,
     credentials: Option<PathBuf>,
     allowed: Vec<Allowed>,
-    places: Semaphore,
+    places: Arc<Semaphore>,
     /// Who works on a repository.
     busy: Mutex<HashMap<Place, Arc<tokio::sync::Mutex<()>>>>,
     /// By repository what was wrong the last time.
@@ -48,7 +48,7 @@ impl Worker {
             copies,
             credentials,
             allowed,
-            places: Semaphore::new(JOBS_MAX),
+            places: Arc::new(Semaphore::new(JOBS_MAX)),
             busy: Mutex::default(),
             troubles: Mutex::default(),
         })
@@ -126,13 +126,22 @@ impl Worker {
             Arc::clone(busy.entry(place.clone()).or_default())
         };
         let done = async {
-            let _turn = turn.lock().await;
-            let _place = self.places.acquire().await.map_err(|e| e.to_string())?;
+            let turn = turn.lock_owned().await;
+            let permit = Arc::clone(&self.places).acquire_owned().await.map_err(|e| e.to_string())?;
             let job = Job { repository: place.to_string(), copies: self.copies.clone(), credentials: self.credentials.clone(), todo };
-            do_job(&job).await
+            // what has begun goes on if nobody waits any longer: else the first copy of a large repository would begin anew each time
+            let begun = tokio::spawn(async move {
+                let _held = (turn, permit);
+                tokio::time::timeout(JOB_MAX, do_job(&job)).await.unwrap_or_else(|_| Err(late(JOB_MAX)))
+            });
+            begun.await.map_err(|e| format!("the process was left alone: {e}"))?
         };
-        tokio::time::timeout(within, done).await.unwrap_or_else(|_| Err(format!("it took longer than {} s", within.as_secs())))
+        tokio::time::timeout(within, done).await.unwrap_or_else(|_| Err(late(within)))
     }
+}
+
+fn late(after: Duration) -> String {
+    format!("it took longer than {} s", after.as_secs())
 }
 
 /// One job by one process; dropping this ends it.
