@@ -6,7 +6,7 @@
 //! ```
 //!
 //! libgit2 blocks, and has no time limit that safe code can set; so whatever may have to wait for others is done by a process
-//! of its own, which is ended when it takes too long or when nobody waits for it any more.
+//! of its own, which is ended when it takes too long or the engine stops.
 
 pub mod checkout;
 pub mod credentials;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::Semaphore;
+use tokio::sync::{OnceCell, Semaphore};
 
 use super::Trouble;
 use super::lookup::{Code, Found, Outcome, named};
@@ -36,6 +36,8 @@ pub struct Worker {
     places: Arc<Semaphore>,
     /// Who works on a repository.
     busy: Mutex<HashMap<Place, Arc<tokio::sync::Mutex<()>>>>,
+    /// Who looks a run's commit up, for all that ask the same at once.
+    looks: Mutex<HashMap<Code, Arc<OnceCell<Found>>>>,
     /// By repository what was wrong the last time.
     troubles: Mutex<BTreeMap<String, String>>,
 }
@@ -50,6 +52,7 @@ impl Worker {
             allowed,
             places: Arc::new(Semaphore::new(JOBS_MAX)),
             busy: Mutex::default(),
+            looks: Mutex::default(),
             troubles: Mutex::default(),
         })
     }
@@ -83,8 +86,21 @@ impl Worker {
         }
     }
 
-    /// Looks a run's commit up, within a time if there is one. With `fresh`, the repository itself is asked in any case.
+    /// Looks a run's commit up, within a time if there is one. With `fresh`, the repository itself is asked in any case; without,
+    /// one look answers all that ask for the same commit meanwhile.
     pub async fn look_up(&self, code: &Code, fresh: bool, within: Option<Duration>) -> Found {
+        if fresh {
+            return self.look(code, fresh, within).await;
+        }
+        let look = {
+            let mut looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
+            looks.retain(|_, look| Arc::strong_count(look) > 1);
+            Arc::clone(looks.entry(code.clone()).or_default())
+        };
+        look.get_or_init(|| self.look(code, fresh, within)).await.clone()
+    }
+
+    async fn look(&self, code: &Code, fresh: bool, within: Option<Duration>) -> Found {
         let (_, id) = match named(code) {
             Ok(named) => named,
             Err(found) => return *found,

@@ -103,3 +103,47 @@ fn filled(marked: &str, values: &[(String, String)]) -> String {
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::world::rule::tests::event;
+
+    fn with(template: &str, uri: &str) -> Result<String, String> {
+        let event = event("promoted", json!({"channel": "production"}), json!({"version": 3, "channel": "production"}));
+        manifest(template, &event, &|name| (name == "uri").then(|| Ok(uri.to_owned())))
+    }
+
+    #[test]
+    fn a_manifest_stays_as_it_was_written() {
+        for (template, text) in [
+            ("# {model}\nimage: r/{model}:{version}\nn: {version}\nuri: {uri}\n", "# iris\nimage: r/iris:3\nn: 3\nuri: s3://b/m\n"),
+            ("{{\"{model}\":{{\"uri\":\"{uri}\"}}", "{\"iris\":{\"uri\":\"s3://b/m\"}}"),
+            ("a: 1\n---\nb: [\"{uri}\"]\n", "a: 1\n---\nb: [\"s3://b/m\"]\n"),
+            ("URI={uri}\nMODEL={model}\n", "URI=s3://b/m\nMODEL=iris\n"),
+        ] {
+            assert_eq!(with(template, "s3://b/m").as_deref(), Ok(text));
+        }
+        assert_eq!(with("uri: \"{uri}\"\n", "a: b # c").as_deref(), Ok("uri: \"a: b # c\"\n"));
+    }
+
+    #[test]
+    fn no_value_goes_beyond_its_place() {
+        for (template, uri) in [
+            ("uri: {uri}\n", "x\nimage: evil"),
+            ("# {uri}\nimage: good\n", "x\nimage: evil"),
+            ("# {uri}\nimage: good\n", "x\u{2028}image: evil"),
+            ("uri: {uri}\nimage: good\n", "{image: evil}"),
+            ("uri: {uri}\n", "x: y"),
+            ("uri: {uri}\n", "x # y"),
+            ("{{\"uri\":\"{uri}\",\"image\":\"good\"}", "x\",\"image\":\"evil"),
+            ("{{\"uri\":\"{uri}\"}", "\\\","),
+            ("uri = \"{uri}\"\nimage = \"good\"\n", "x\" image = \"evil"),
+        ] {
+            let why = with(template, uri).unwrap_err();
+            assert!(why.contains("`{uri}` is "), "{template}: {why}");
+        }
+    }
+}
