@@ -120,7 +120,7 @@ mod tests {
     fn a_manifest_stays_as_it_was_written() {
         for (template, text) in [
             ("# {model}\nimage: r/{model}:{version}\nn: {version}\nuri: {uri}\n", "# iris\nimage: r/iris:3\nn: 3\nuri: s3://b/m\n"),
-            ("{{\"{model}\":{{\"uri\":\"{uri}\"}}", "{\"iris\":{\"uri\":\"s3://b/m\"}}"),
+            ("{{\"{model}\":{{\"uri\":\"{uri}\"}}}}", "{\"iris\":{\"uri\":\"s3://b/m\"}}"),
             ("a: 1\n---\nb: [\"{uri}\"]\n", "a: 1\n---\nb: [\"s3://b/m\"]\n"),
             ("URI={uri}\nMODEL={model}\n", "URI=s3://b/m\nMODEL=iris\n"),
         ] {
