@@ -298,11 +298,11 @@ mod tests {
         let access = Access { place, copies: dir.path().to_owned(), credentials: None };
         access.open().unwrap();
         let packs = access.copy().join("objects/pack");
-        for name in ["pack_git2_a1b2c3", "pack-1.idx"] {
+        for name in ["pack_git2_a1b2c3", "pack-1.keep"] {
             std::fs::write(packs.join(name), "half").unwrap();
         }
         assert!(access.open_fresh().is_err(), "nobody is there");
-        assert!(!packs.join("pack_git2_a1b2c3").exists() && packs.join("pack-1.idx").exists());
+        assert!(!packs.join("pack_git2_a1b2c3").exists() && packs.join("pack-1.keep").exists());
     }
     #[test]
     fn the_copies_used_longest_ago_make_room_unless_one_may_be_in_use() {
