@@ -6,7 +6,7 @@
 //! ```
 //!
 //! libgit2 blocks, and has no time limit that safe code can set; so whatever may have to wait for others is done by a process
-//! of its own, which is ended when it takes too long or when nobody waits for it any more.
+//! of its own, which is ended when it takes too long or the engine stops.
 
 pub mod checkout;
 pub mod credentials;
@@ -78,7 +78,9 @@ impl Trouble {
                 _ => Self::Away(said),
             },
             (Code::NotFound, Class::Repository | Class::Os) => Self::Missing(said),
-            _ => Self::Away(said),
+            (Code::Timeout, _) | (_, Class::Net | Class::Os | Class::NoMemory) => Self::Away(said),
+            // waiting mends none of the rest
+            _ => Self::Unfit(format!("libgit2 cannot use it like this: {said}")),
         }
     }
 
@@ -118,6 +120,10 @@ mod tests {
         assert!(matches!(of(Code::GenericError, Class::Http, "unexpected http status code: 404"), Trouble::Missing(_)));
         assert!(matches!(of(Code::GenericError, Class::Http, "unexpected http status code: 503"), Trouble::Away(_)));
         assert!(matches!(of(Code::GenericError, Class::Os, "failed to connect to h: Connection refused"), Trouble::Away(_)));
+        assert!(matches!(of(Code::GenericError, Class::Net, "early EOF"), Trouble::Away(_)));
+        for class in [Class::Tree, Class::Invalid, Class::Reference, Class::Object, Class::Odb] {
+            assert!(matches!(of(Code::GenericError, class, "no such thing"), Trouble::Unfit(_)), "{class:?}");
+        }
         assert_eq!(of(Code::NotFastForward, Class::Reference, "cannot push"), Trouble::Moved);
         assert!(Trouble::Moved.passes() && !Trouble::Denied(String::new()).passes());
     }

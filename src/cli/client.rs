@@ -58,8 +58,14 @@ pub enum NoAnswer {
 impl Client {
     /// The engine at this address.
     pub fn new(url: &str) -> Self {
+        Self::within(url, None)
+    }
+
+    /// The engine at this address, to which a whole request may take no longer than this.
+    pub fn within(url: &str, longest: Option<Duration>) -> Self {
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
+            .timeout_global(longest)
             .timeout_connect(Some(CONNECT_MAX))
             .timeout_recv_response(Some(ANSWER_MAX))
             .timeout_per_read(Some(SILENCE_MAX))

@@ -104,6 +104,15 @@ impl Checkout {
         configured.map_or_else(|| self.0.commondir().join("hooks"), |path| self.root().join(path))
     }
 
+    /// Whether they lie outside of the repository, where others may use them, too.
+    #[must_use]
+    pub fn shares_hooks(&self) -> bool {
+        let hooks = self.hooks();
+        let hooks = hooks.canonicalize().unwrap_or(hooks);
+        let inside = |directory: &Path| directory.canonicalize().is_ok_and(|directory| hooks.starts_with(directory));
+        !inside(self.root()) && !inside(self.0.commondir())
+    }
+
     /// Keeps a file in the repository's configuration as a model's.
     ///
     /// # Errors

@@ -58,7 +58,7 @@ impl fmt::Display for Outcome {
 }
 
 /// What a run says of its code.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Code {
     /// Where the code is kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]

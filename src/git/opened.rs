@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use git2::{
     AutotagOption, Commit, Cred, Error, ErrorClass, ErrorCode, FetchOptions, FetchPrune, ObjectType, Oid, ProxyOptions, PushOptions,
@@ -16,6 +17,12 @@ use super::{Trouble, credentials, short};
 const WANTED: [&str; 2] = ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"];
 /// Most bytes that one fetch may bring.
 const FETCH_BYTES_MAX: usize = 2 * 1024 * 1024 * 1024;
+/// Most copies that are kept: those used last.
+const COPIES_MAX: usize = 64;
+/// How long ago a copy must have been used before it makes room: longer than any job takes.
+const UNUSED_MIN: Duration = Duration::from_secs(600);
+/// What the name of a pack begins with while libgit2 fetches it.
+const UNFINISHED: &str = "pack_git2_";
 /// What we push from.
 const PUSHED: &str = "refs/annals/pushed";
 /// Programs of a repository that libgit2 does not run when it is written to.
@@ -66,7 +73,10 @@ impl Access {
             }
             Place::There(_) => {
                 let copy = self.copy();
+                // so that those used last can be told
+                let _ = std::fs::File::open(&copy).and_then(|copy| copy.set_modified(SystemTime::now()));
                 Repository::open_bare(&copy).or_else(|_| {
+                    make_room(&self.copies, COPIES_MAX);
                     let _ = std::fs::remove_dir_all(&copy); // what cannot be opened is of no use
                     Repository::init_bare(&copy).map_err(|e| Trouble::Unfit(format!("no copy can be kept in {}: {e}", copy.display())))
                 })?
@@ -82,6 +92,7 @@ impl Access {
     pub fn open_fresh(&self) -> Result<Opened, Trouble> {
         let opened = self.open()?;
         let Place::There(url) = &self.place else { return Ok(opened) };
+        opened.sweep();
         match opened.fetch(url) {
             Err(e) if is_of_the_copy(&e) => {
                 // a process that was killed while it wrote left it so: it is only a copy
@@ -98,6 +109,15 @@ impl Access {
 }
 
 impl Opened {
+    /// Takes away what a fetch left that was killed: nothing goes on from it, and it may be large. Only one job at a time is at
+    /// work on a copy, so that it is nobody's now.
+    fn sweep(&self) {
+        let Ok(files) = std::fs::read_dir(self.repository.path().join("objects/pack")) else { return };
+        for file in files.flatten().filter(|file| file.file_name().to_string_lossy().starts_with(UNFINISHED)) {
+            let _ = std::fs::remove_file(file.path()); // if it cannot be, the fetch says what is wrong
+        }
+    }
+
     fn fetch(&self, url: &Url) -> Result<(), Error> {
         let mut callbacks = callbacks(&self.access, url);
         callbacks.transfer_progress(|progress| progress.received_bytes() <= FETCH_BYTES_MAX);
@@ -204,6 +224,20 @@ impl Opened {
     }
 }
 
+/// Takes away the copies used longest ago, so that with one more there are no more than so many.
+fn make_room(copies: &Path, most: usize) {
+    let Ok(found) = std::fs::read_dir(copies) else { return };
+    let used = |entry: std::fs::DirEntry| Some((entry.metadata().ok()?.modified().ok()?, entry.path()));
+    let mut found: Vec<_> = found.flatten().filter_map(used).filter(|(_, path)| path.extension().is_some_and(|end| end == "git")).collect();
+    found.sort_unstable();
+    let surplus = (found.len() + 1).saturating_sub(most);
+    for (used, copy) in found.into_iter().take(surplus) {
+        if used.elapsed().is_ok_and(|since| since > UNUSED_MIN) {
+            let _ = std::fs::remove_dir_all(copy); // it can be fetched again
+        }
+    }
+}
+
 fn unopened(path: &Path, error: &Error) -> Trouble {
     match error.code() {
         ErrorCode::NotFound if path.exists() => Trouble::Missing(format!("{} holds none", path.display())),
@@ -213,8 +247,8 @@ fn unopened(path: &Path, error: &Error) -> Trouble {
 }
 
 fn too_large() -> Error {
-    let text = format!("it brings more than {} MiB at once, which is not taken", FETCH_BYTES_MAX / 1024 / 1024);
-    Error::new(ErrorCode::GenericError, ErrorClass::Net, text)
+    let text = format!("it brings more than {} MiB at once, which is not taken: name a smaller repository", FETCH_BYTES_MAX / 1024 / 1024);
+    Error::new(ErrorCode::GenericError, ErrorClass::Invalid, text)
 }
 
 /// Whether only our copy is broken.
@@ -251,4 +285,39 @@ fn callbacks<'a>(access: &'a Access, url: &'a Url) -> RemoteCallbacks<'a> {
         }
     });
     callbacks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_killed_fetch_left_is_taken_away_by_the_next_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = Place::parse("http://127.0.0.1:9/x.git").unwrap();
+        let access = Access { place, copies: dir.path().to_owned(), credentials: None };
+        access.open().unwrap();
+        let packs = access.copy().join("objects/pack");
+        for name in ["pack_git2_a1b2c3", "pack-1.keep"] {
+            std::fs::write(packs.join(name), "half").unwrap();
+        }
+        assert!(access.open_fresh().is_err(), "nobody is there");
+        assert!(!packs.join("pack_git2_a1b2c3").exists() && packs.join("pack-1.keep").exists());
+    }
+    #[test]
+    fn the_copies_used_longest_ago_make_room_unless_one_may_be_in_use() {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, ago) in [("a.git", 9000), ("b.git", 8000), ("c.git", 0), ("other", 9999)] {
+            std::fs::create_dir(dir.path().join(name)).unwrap();
+            let used = SystemTime::now() - Duration::from_secs(ago);
+            std::fs::File::open(dir.path().join(name)).unwrap().set_modified(used).unwrap();
+        }
+        let kept = |most: usize| {
+            make_room(dir.path(), most);
+            ["a.git", "b.git", "c.git", "other"].map(|name| dir.path().join(name).exists())
+        };
+        assert_eq!(kept(4), [true; 4]);
+        assert_eq!(kept(3), [false, true, true, true]);
+        assert_eq!(kept(1), [false, false, true, true]);
+    }
 }

@@ -45,9 +45,20 @@ impl Place {
                 no(format!("the URL {} holds credentials, which are for --git-credentials", without_secrets(text)))
             }
             "http" | "https" if url.query().is_some() || url.fragment().is_some() => no(format!("`{text}` has a `?` or a `#`")),
-            "http" | "https" if url.has_host() => Ok(Self::There(url)),
+            // some servers take these for `/`, `\` and `.`: then what is allowed would not be what is reached
+            "http" | "https" if ["%2f", "%5c", "%2e"].iter().any(|hidden| text.to_ascii_lowercase().contains(hidden)) => {
+                no(format!("`{text}` has a `/`, `\\` or `.` in disguise (%2F, %5C, %2E): write it as it is"))
+            }
+            "http" | "https" if url.has_host() => Ok(Self::there(url)),
             _ => no(format!("`{scheme}://` is not spoken: use https:// or an absolute path")),
         }
+    }
+
+    /// With and without a slash at its end it is the same.
+    fn there(mut url: Url) -> Self {
+        let path = url.path().trim_end_matches('/').to_owned();
+        url.set_path(&path);
+        Self::There(url)
     }
 
     fn here(path: &Path) -> Result<Self, NoPlace> {
@@ -132,10 +143,14 @@ mod tests {
             ("/srv/../etc", "leads upwards"),
             ("https://ada:secret@git.example/x", "--git-credentials"),
             ("https://git.example/x?a=b", "`?`"),
+            ("https://git.example/ml/..%2Fother%2fx.git", "in disguise"),
+            ("https://git.example/ml/%2E./other/x.git", "in disguise"),
+            ("https://git.example/ml/..%5cother/x.git", "in disguise"),
         ] {
             let why = place(bad).unwrap_err().to_string();
             assert!(why.contains(words) && !why.contains("secret"), "{bad}: {why}");
         }
+        assert_eq!(Place::parse("https://git.example/x"), Place::parse("https://git.example/x//"));
         assert_eq!(without_secrets("https://ada:s@cret@git.example/x@y"), "https://git.example/x@y");
     }
 

@@ -160,18 +160,17 @@ fn once(opened: &Opened, wanted: &Wanted) -> Result<Put, Trouble> {
         let Wanted { branch, .. } = wanted;
         return Err(Trouble::Unfit(format!("the repository has no branch `{branch}`: make it, or name another in the rule (`branch`)")));
     }
-    let (commit, before) = match standing(repository, head.as_ref(), &wanted.cause)? {
+    let ours = match standing(repository, head.as_ref(), &wanted.cause)? {
         Standing::Newer(commit) => return Ok(Put::Newer { commit: commit.to_string() }),
-        Standing::Ours(commit) => (Some(commit), true),
-        Standing::Older => {
-            let made = commit(repository, head.as_ref(), wanted)?;
-            if let Some(made) = made {
-                opened.publish(&branch, head.as_ref().map(Commit::id), made)?;
-            }
-            // nothing is changed where it says so already
-            (made.or(head.as_ref().map(Commit::id)), made.is_none())
-        }
+        Standing::Ours(commit) => Some(commit),
+        Standing::Older => None,
     };
+    // somebody may have changed the file since it was ours; nothing is changed where it says so already
+    let made = commit(repository, head.as_ref(), wanted)?;
+    if let Some(made) = made {
+        opened.publish(&branch, head.as_ref().map(Commit::id), made)?;
+    }
+    let (commit, before) = (made.or(ours).or(head.as_ref().map(Commit::id)), made.is_none());
     let tag = match (&wanted.tag, commit) {
         (Some(prefix), Some(commit)) if wanted.content.is_some() => Some(tag(opened, prefix, commit, wanted)?),
         _ => None,

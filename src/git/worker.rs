@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::Semaphore;
+use tokio::sync::{OnceCell, Semaphore};
 
 use super::Trouble;
 use super::lookup::{Code, Found, Outcome, named};
@@ -33,9 +33,11 @@ pub struct Worker {
     copies: PathBuf,
     credentials: Option<PathBuf>,
     allowed: Vec<Allowed>,
-    places: Semaphore,
+    places: Arc<Semaphore>,
     /// Who works on a repository.
     busy: Mutex<HashMap<Place, Arc<tokio::sync::Mutex<()>>>>,
+    /// Who looks a run's commit up, for all that ask the same at once.
+    looks: Mutex<HashMap<Code, Arc<OnceCell<Found>>>>,
     /// By repository what was wrong the last time.
     troubles: Mutex<BTreeMap<String, String>>,
 }
@@ -48,8 +50,9 @@ impl Worker {
             copies,
             credentials,
             allowed,
-            places: Semaphore::new(JOBS_MAX),
+            places: Arc::new(Semaphore::new(JOBS_MAX)),
             busy: Mutex::default(),
+            looks: Mutex::default(),
             troubles: Mutex::default(),
         })
     }
@@ -83,8 +86,21 @@ impl Worker {
         }
     }
 
-    /// Looks a run's commit up, within a time if there is one. With `fresh`, the repository itself is asked in any case.
+    /// Looks a run's commit up, within a time if there is one. With `fresh`, the repository itself is asked in any case; without,
+    /// one look answers all that ask for the same commit meanwhile.
     pub async fn look_up(&self, code: &Code, fresh: bool, within: Option<Duration>) -> Found {
+        if fresh {
+            return self.look(code, fresh, within).await;
+        }
+        let look = {
+            let mut looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
+            looks.retain(|_, look| Arc::strong_count(look) > 1);
+            Arc::clone(looks.entry(code.clone()).or_default())
+        };
+        look.get_or_init(|| self.look(code, fresh, within)).await.clone()
+    }
+
+    async fn look(&self, code: &Code, fresh: bool, within: Option<Duration>) -> Found {
         let (_, id) = match named(code) {
             Ok(named) => named,
             Err(found) => return *found,
@@ -126,13 +142,22 @@ impl Worker {
             Arc::clone(busy.entry(place.clone()).or_default())
         };
         let done = async {
-            let _turn = turn.lock().await;
-            let _place = self.places.acquire().await.map_err(|e| e.to_string())?;
+            let turn = turn.lock_owned().await;
+            let permit = Arc::clone(&self.places).acquire_owned().await.map_err(|e| e.to_string())?;
             let job = Job { repository: place.to_string(), copies: self.copies.clone(), credentials: self.credentials.clone(), todo };
-            do_job(&job).await
+            // what has begun goes on if nobody waits any longer: else the first copy of a large repository would begin anew each time
+            let begun = tokio::spawn(async move {
+                let _held = (turn, permit);
+                tokio::time::timeout(JOB_MAX, do_job(&job)).await.unwrap_or_else(|_| Err(late(JOB_MAX)))
+            });
+            begun.await.map_err(|e| format!("the process was left alone: {e}"))?
         };
-        tokio::time::timeout(within, done).await.unwrap_or_else(|_| Err(format!("it took longer than {} s", within.as_secs())))
+        tokio::time::timeout(within, done).await.unwrap_or_else(|_| Err(late(within)))
     }
+}
+
+fn late(after: Duration) -> String {
+    format!("it took longer than {} s", after.as_secs())
 }
 
 /// One job by one process; dropping this ends it.

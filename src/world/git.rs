@@ -3,6 +3,7 @@
 //! Woken by an event, it acts by state: what the channel holds now. What is written, and how it stays so when others write at
 //! the same time, is the business of [`crate::git::put`].
 
+mod fill;
 pub mod manifest;
 
 use std::sync::Arc;

@@ -4,7 +4,7 @@ pub mod fit;
 pub mod read;
 pub mod render;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,6 +1,8 @@
 //! `annals git hook run`: tells the engine what commits and merges did to a model's file. It never fails a commit: what could not
 //! be told is said, with the command that makes up for it. Ids follow from the commits, so that telling twice is telling once.
 
+use std::time::Duration;
+
 use annals_events::kind::Kind;
 use annals_events::record::Hash;
 use serde_json::{Map, Value, json};
@@ -16,6 +18,9 @@ use crate::git::checkout::{Change, Checkout, Span, Tracked};
 const SOURCE: &str = "/git";
 /// Who says so, unless somebody does.
 const ACTOR: &str = "git";
+
+/// How long a commit may wait for the engine to answer; what comes later is told later.
+const WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// Runs the command.
 ///
@@ -36,6 +41,9 @@ pub fn run(args: &Run, out: &mut Output) -> Result<Exit, Failure> {
 fn tell(args: &Run, out: &mut Output) -> Result<Exit, Failure> {
     let work = Checkout::open(args.repository.as_deref()).map_err(Failure::Usage)?;
     let all = work.tracked().map_err(Failure::Refused)?;
+    if all.is_empty() && args.event.is_some() {
+        return Ok(Exit::Done); // hooks can be shared by many repositories (core.hooksPath)
+    }
     if all.is_empty() {
         return Err(Failure::Refused("nothing is told of this repository: run `annals git hook install`".into()));
     }
@@ -56,10 +64,10 @@ fn tell(args: &Run, out: &mut Output) -> Result<Exit, Failure> {
                     say(&format!("annals: {}: {why}", tracked.path));
                     exit = Exit::No;
                 }
-                Err(NotTold::Away(why)) => {
+                Err(NotTold::Later { why, first }) => {
                     let later = work.before(&change.commit).map_or_else(|| "--all".to_owned(), |parent| format!("--since {parent}"));
                     let text = format!(
-                        "{} was not told of what {} did to {}: {why}\nnothing is lost; once it answers: annals git hook run {later}",
+                        "{} was not told of what {} did to {}: {why}\nnothing is lost; {first}: annals git hook run {later}",
                         teller.url,
                         &change.commit[..12],
                         tracked.path
@@ -72,9 +80,18 @@ fn tell(args: &Run, out: &mut Output) -> Result<Exit, Failure> {
     Ok(exit)
 }
 
+/// What comes before the next try.
+const ANSWERS: &str = "once it answers";
+const PUSHED: &str = "push the commit, then run";
+
 enum NotTold {
-    /// Nobody was there, or it is not known what came of it.
-    Away(String),
+    /// Nobody was there, it is not known what came of it, or the commit must be pushed before.
+    Later {
+        /// Why.
+        why: String,
+        /// What comes before the next try.
+        first: &'static str,
+    },
     /// The engine said no.
     Refused(String),
 }
@@ -91,7 +108,8 @@ impl<'a> Teller<'a> {
     fn new(args: &Run, tracked: &'a Tracked, work: &Checkout) -> Self {
         let url = args.url.clone().or_else(|| tracked.url.clone()).unwrap_or_else(|| URL.into());
         let actor = args.actor.clone().or_else(|| tracked.actor.clone()).unwrap_or_else(|| ACTOR.into());
-        Self { client: Client::new(&url), url, actor, tracked, repository: work.name() }
+        let client = Client::within(&url, args.event.map(|_| WAIT_MAX));
+        Self { client, url, actor, tracked, repository: work.name() }
     }
 
     /// The run, and the version if it has come onto the main branch.
@@ -131,7 +149,7 @@ impl<'a> Teller<'a> {
         let answer = self.client.post(&Path::new(&["v1", "events"]), &headers, &Value::Object(event).to_string());
         match answer {
             Ok(answer) => outcome(&answer),
-            Err(NoAnswer::Unreachable(why) | NoAnswer::Lost(why)) => Err(NotTold::Away(why)),
+            Err(NoAnswer::Unreachable(why) | NoAnswer::Lost(why)) => Err(NotTold::Later { why, first: ANSWERS }),
         }
     }
 }
@@ -144,7 +162,10 @@ fn outcome(answer: &Answer) -> Result<String, NotTold> {
         200 => Ok("known already:".into()),
         422 if code == "id-conflict" => Ok("known already:".into()),
         409 if code == "run-known" => Ok("known already:".into()),
-        202 | 500.. => Err(NotTold::Away(if answer.status == 202 { "it is not settled yet".into() } else { explain(answer) })),
+        // a hook runs before anybody can push
+        409 if matches!(code, "commit-missing" | "commit-unknown") => Err(NotTold::Later { why: explain(answer), first: PUSHED }),
+        202 => Err(NotTold::Later { why: "it is not settled yet".into(), first: ANSWERS }),
+        500.. => Err(NotTold::Later { why: explain(answer), first: ANSWERS }),
         _ => Err(NotTold::Refused(format!("refused: {}", explain(answer)))),
     }
 }

@@ -76,6 +76,10 @@ pub fn run(args: &Install, out: &mut Output) -> Result<Exit, Failure> {
             tracked.path, args.model, args.main
         ))?;
         out.line(&format!("hooks: {}", HOOKS.map(|name| directory.join(name).display().to_string()).join(", ")))?;
+        if work.shares_hooks() {
+            let text = "other repositories may use the hooks in {}, too (core.hooksPath): where nothing is told, they do nothing";
+            out.line(&text.replace("{}", &directory.display().to_string()))?;
+        }
     }
     Ok(Exit::Done)
 }

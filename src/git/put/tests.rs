@@ -94,6 +94,20 @@ fn an_empty_repository_gets_its_first_commit_and_a_repeat_changes_nothing() {
 }
 
 #[test]
+fn what_somebody_changed_back_a_repeat_puts_there_again() {
+    let stage = Stage::bare();
+    let (first, ..) = done(stage.put(&wanted("iris", 4)));
+    let mut somebody = wanted("iris", 4);
+    somebody.content = Some("version: 3\n".into());
+    somebody.cause.target = "by hand".into();
+    done(stage.put(&somebody));
+    let (again, tag, before) = done(stage.put(&wanted("iris", 4)));
+    assert!(again != first && !before && tag.as_deref() == Some("iris@production#1"), "{tag:?}");
+    assert_eq!((stage.says("models/iris/production.yaml").as_deref(), stage.commits()), (Some("version: 4\n"), 3));
+    assert_eq!(done(stage.put(&wanted("iris", 4))), (again, tag, true));
+}
+
+#[test]
 fn what_is_newer_stays_and_other_journals_and_models_are_none_of_it() {
     let stage = Stage::bare();
     done(stage.put(&wanted("iris", 9)));

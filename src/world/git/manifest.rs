@@ -1,5 +1,6 @@
 //! What is put into a repository: the manifest of what a channel holds, where it lies, and who it is by.
 
+use super::fill;
 use crate::git::put::{Cause, Wanted, reference_word};
 use crate::world::Event;
 use crate::world::kubernetes::registry::Version;
@@ -31,7 +32,7 @@ pub fn wanted(rule: &Git, event: &Event, channel: &str, version: Option<&Version
     check_path(&path)?;
     let content = match (version, &rule.manifest) {
         (None, _) => None,
-        (Some(_), Some(template)) => Some(render::text_with(template, event, &more)?),
+        (Some(_), Some(template)) => Some(fill::manifest(template, event, &more)?),
         (Some(version), None) => Some(plain(event, channel, version)),
     };
     let holds = event.version.filter(|_| version.is_some()).map_or_else(|| "nothing".into(), |number| format!("version {number}"));

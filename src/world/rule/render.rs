@@ -109,7 +109,11 @@ fn pieces<'a>(template: &'a str, mut each: impl FnMut(Piece<'a>) -> Result<(), S
     each(Piece::Plain(rest))
 }
 
-fn value(name: &str, event: &Event) -> Result<String, String> {
+/// What a name stands for.
+///
+/// # Errors
+/// If the event does not have it, in words.
+pub fn value(name: &str, event: &Event) -> Result<String, String> {
     let first = |pointers: &[&str]| pointers.iter().find_map(|p| event.pointer(p)?.as_str()).map(str::to_owned);
     let found = match name {
         "model" => Some(event.model.clone()),

@@ -167,3 +167,26 @@ fn hooks_that_are_there_are_kept() {
     let both = good(&desk.commit("two"));
     assert!(both.contains("version.registered of iris") && both.contains("version.registered of oak"), "{both}");
 }
+
+#[test]
+fn an_engine_that_says_nothing_or_wants_a_push_first_keeps_nobody_from_committing() {
+    let mut desk = Desk::fresh();
+    // it takes the connection and never answers
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    good(&desk.install(&desk.clone, &["--url", &format!("http://{}", silent.local_addr().unwrap())]));
+    let begun = std::time::Instant::now();
+    let said = good(&desk.commit("one"));
+    assert!(said.contains("once it answers: annals git hook run") && begun.elapsed().as_secs() < 30, "{said}");
+    desk.engine = desk.stage.start(&desk.stage.path("strict"), &["--git-check", "refuse"]);
+    good(&desk.install(&desk.clone, &[]));
+    let before = desk.head();
+    let said = good(&desk.commit("two"));
+    assert!(said.contains(&format!("push the commit, then run: annals git hook run --since {before}")), "{said}");
+    git(&desk.clone, &["push", "--quiet", "origin", "main"]);
+    let mut run = program();
+    good(&run.args(["git", "hook", "run", "--repository", desk.clone.to_str().unwrap(), "--since", &before]).output().unwrap());
+    assert_eq!((desk.events("trained").len(), desk.events("registered").len()), (1, 1));
+    // the same hooks in a repository of which nothing is told
+    git(&desk.clone, &["config", "--remove-section", "annals.model.pkl"]);
+    assert_eq!(good(&desk.commit("three")), "");
+}
