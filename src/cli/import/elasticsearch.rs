@@ -54,6 +54,11 @@ pub fn run(args: &ImportElasticsearch, out: &mut Output) -> Result<Exit, Failure
 
 async fn import(args: &ImportElasticsearch, cluster: &Cluster, progress: &Progress) -> Result<Tally, Failure> {
     let client = Client::new(&args.remote.url);
+    if let Some(made) = cluster.made_by_annals(&args.index).await.map_err(away)? {
+        return Err(Failure::Refused(format!(
+            "`{made}` is an index that Annals keeps: what is in it is registered already\nwhat to do: name an index of records that somebody wrote by hand with --index"
+        )));
+    }
     let mut tally = Tally::default();
     let mut page = Some(cluster.records(&args.index).await.map_err(away)?);
     let mut done = 0;

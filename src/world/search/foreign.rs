@@ -39,6 +39,16 @@ pub struct Records {
 }
 
 impl Cluster {
+    /// An index behind this name that Annals has made, if there is one: its documents are no records by hand.
+    ///
+    /// # Errors
+    /// [`Trouble`].
+    pub async fn made_by_annals(&self, index: &str) -> Result<Option<String>, Trouble> {
+        let text = self.get(Verb::Get, &format!("/{index}/_mapping"), Body::None).await?;
+        let found: Map<String, Value> = serde_json::from_str(&text).map_err(|e| Trouble::Refused(200, e.to_string()))?;
+        Ok(found.into_iter().find(|(_, told)| !told["mappings"]["_meta"]["annals"].is_null()).map(|(name, _)| name))
+    }
+
     /// The first page of an index.
     ///
     /// # Errors
