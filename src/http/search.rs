@@ -125,7 +125,8 @@ async fn by_cluster(searcher: &Searcher, app: &App, headers: &HeaderMap, questio
     if let Some(wanted) = headers.get(super::read::ask::MIN_POSITION) {
         let wanted = Positions::parse(wanted.to_str().unwrap_or_default(), app.door.journal().partitions())?;
         if !searcher.has(&wanted.0, INDEX_WAIT_MAX).await {
-            return Ok(Err(Trouble::Behind("it has not come so far, or another instance keeps it")));
+            let behind = || Trouble::Behind("it has not come so far, or another instance keeps it");
+            return Ok(Err(searcher.usable().err().unwrap_or_else(behind)));
         }
     }
     let position = Positions(searcher.positions()).to_string();
@@ -295,6 +296,7 @@ fn trouble(trouble: &Trouble) -> Problem {
             StatusCode::SERVICE_UNAVAILABLE
         }
         Trouble::Denied(_)
+        | Trouble::Lacks
         | Trouble::Foreign(_)
         | Trouble::Changed(_)
         | Trouble::Ahead { .. }
