@@ -5,6 +5,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use annals_events::names;
 use annals_projections::search::Query as Words;
 use annals_projections::{Listing, search};
 use axum::extract::State;
@@ -98,6 +99,9 @@ pub async fn search(State(app): State<App>, headers: HeaderMap, Query(asked): Qu
     let page = page_of(asked.limit, asked.after)?;
     let ask = Ask::new(&app, &headers, search::NAME, asked.workspace, None).await?;
     let workspace = Some(ask.workspace()).filter(|workspace| *workspace != "*");
+    if let Some(workspace) = workspace {
+        names::name("workspace", workspace).map_err(|e| Problem::bad_request("bad-name", e, "name one workspace, or `*` for all"))?;
+    }
     let mut instead = None;
     if let Some(searcher) = &app.searcher {
         let (question, limit) = find::question(workspace, &query, &page).map_err(problem)?;

@@ -36,6 +36,8 @@ use crate::runner::Runner;
 
 /// How long a cluster that did not answer is not asked again by a question.
 const SPARE: Duration = Duration::from_secs(2);
+/// How long a question waits until the cluster shows what was sent.
+const SHOW_MAX: Duration = Duration::from_secs(2);
 /// How long a question may take.
 const QUESTION_MAX: Duration = Duration::from_secs(5);
 
@@ -174,18 +176,17 @@ impl Searcher {
         let there = |now: &BTreeMap<u32, u64>| has(now, wanted);
         let mut indexed = self.indexed.subscribe();
         self.hurry.notify_one();
-        let until = Instant::now() + wait_max;
         let has = matches!(tokio::time::timeout(wait_max, indexed.wait_for(there)).await, Ok(Ok(_)));
-        has && self.shows(until.saturating_duration_since(Instant::now())).await
+        has && self.shows().await
     }
 
     /// Has the cluster show what was sent, if it does not yet; one that is not done in time is not asked again at once.
-    async fn shows(&self, wait_max: Duration) -> bool {
+    async fn shows(&self) -> bool {
         let sent = self.sent.load(Ordering::Acquire);
         if self.shown.load(Ordering::Acquire) == sent {
             return true;
         }
-        let shown = tokio::time::timeout(wait_max, self.asked.show(&self.alias)).await;
+        let shown = tokio::time::timeout(SHOW_MAX, self.asked.show(&self.alias)).await;
         match shown {
             Ok(Ok(())) => drop(self.shown.fetch_max(sent, Ordering::AcqRel)),
             Ok(Err(Trouble::Away(..))) | Err(_) => self.stand().silent = Some(Instant::now()),

@@ -12,6 +12,8 @@ use crate::world::webhook::send::trust;
 const CONNECT_MAX: Duration = Duration::from_secs(3);
 /// How long a request may take: a bulk on a busy cluster.
 const REQUEST_MAX: Duration = Duration::from_secs(30);
+/// Longest answer that is read, in bytes: a page of a thousand documents with all that they may say fits.
+const ANSWER_MAX: usize = 256 * 1024 * 1024;
 /// Longest reason that is kept of an answer, in characters.
 const REASON_MAX: usize = 500;
 
@@ -212,9 +214,16 @@ impl Cluster {
             let why = if e.is_timeout() { "no answer in time".to_owned() } else { why.to_string() };
             Trouble::Away(self.shown.clone(), why)
         };
-        let response = request.send().await.map_err(|e| away(&e))?;
+        let mut response = request.send().await.map_err(|e| away(&e))?;
         let status = response.status().as_u16();
-        let text = response.text().await.map_err(|e| away(&e))?;
+        let mut bytes = Vec::new();
+        while let Some(some) = response.chunk().await.map_err(|e| away(&e))? {
+            if bytes.len() + some.len() > ANSWER_MAX {
+                return Err(Trouble::Refused(status, format!("more than {} MiB, which is no answer", ANSWER_MAX / 1024 / 1024)));
+            }
+            bytes.extend_from_slice(&some);
+        }
+        let text = String::from_utf8_lossy(&bytes).into_owned();
         match status {
             401 | 403 => Err(Trouble::Denied(reason(&text))),
             429 => Err(Trouble::Busy(reason(&text))),
@@ -299,7 +308,7 @@ impl Told {
 }
 
 /// What an answer that is not good says.
-fn reason(text: &str) -> String {
+pub(super) fn reason(text: &str) -> String {
     #[derive(Deserialize)]
     struct Wrong {
         error: Told,

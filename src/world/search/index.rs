@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::cluster::{Body, Cluster, Trouble, Verb};
+use super::cluster::{Body, Cluster, Trouble, Verb, reason};
 
 /// The form of documents and mapping; another one needs a new index.
 const FORMAT: u32 = 1;
@@ -139,7 +139,7 @@ impl Cluster {
         }
         let unreadable = |why: String| Trouble::Refused(answer.status, why);
         if answer.status >= 300 {
-            return Err(unreadable(answer.text));
+            return Err(unreadable(reason(&answer.text)));
         }
         let found: BTreeMap<String, Told> = serde_json::from_str(&answer.text).map_err(|e| unreadable(e.to_string()))?;
         judge(alias, journal, found, self.shown())

@@ -11,7 +11,6 @@ use super::cluster::Trouble;
 use super::index::{Index, Meta, Place, filling, next};
 use super::pages::Pages;
 use super::{Kept, Searcher, has};
-use crate::arbiter::Status;
 use crate::arbiter::door::Head;
 use crate::runner::Runner;
 
@@ -246,7 +245,7 @@ impl Searcher {
 
     /// Where the journal ends, by partition; `None` while that is still being read.
     pub(super) fn ends(&self) -> Option<BTreeMap<u32, u64>> {
-        let end = |head: Head| Some((head.partition, head.seq.filter(|_| head.status != Status::Folding)?));
+        let end = |head: Head| Some((head.partition, head.end()?));
         self.door.heads().into_iter().map(end).collect()
     }
 
