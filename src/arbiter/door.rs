@@ -67,6 +67,14 @@ pub struct Head {
     pub status: Status,
 }
 
+impl Head {
+    /// Where the partition ends; `None` while that is still being folded: it has one event at least.
+    #[must_use]
+    pub fn end(&self) -> Option<u64> {
+        self.seq.filter(|_| self.status != Status::Folding)
+    }
+}
+
 /// See the module.
 pub struct Door {
     journal: Arc<dyn Journal>,

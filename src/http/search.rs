@@ -5,6 +5,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use annals_events::names;
 use annals_projections::search::Query as Words;
 use annals_projections::{Listing, search};
 use axum::extract::State;
@@ -98,6 +99,9 @@ pub async fn search(State(app): State<App>, headers: HeaderMap, Query(asked): Qu
     let page = page_of(asked.limit, asked.after)?;
     let ask = Ask::new(&app, &headers, search::NAME, asked.workspace, None).await?;
     let workspace = Some(ask.workspace()).filter(|workspace| *workspace != "*");
+    if let Some(workspace) = workspace {
+        names::name("workspace", workspace).map_err(|e| Problem::bad_request("bad-name", e, "name one workspace, or `*` for all"))?;
+    }
     let mut instead = None;
     if let Some(searcher) = &app.searcher {
         let (question, limit) = find::question(workspace, &query, &page).map_err(problem)?;
@@ -125,7 +129,8 @@ async fn by_cluster(searcher: &Searcher, app: &App, headers: &HeaderMap, questio
     if let Some(wanted) = headers.get(super::read::ask::MIN_POSITION) {
         let wanted = Positions::parse(wanted.to_str().unwrap_or_default(), app.door.journal().partitions())?;
         if !searcher.has(&wanted.0, INDEX_WAIT_MAX).await {
-            return Ok(Err(Trouble::Behind("it has not come so far, or another instance keeps it")));
+            let behind = || Trouble::Behind("it has not come so far, or another instance keeps it");
+            return Ok(Err(searcher.usable().err().unwrap_or_else(behind)));
         }
     }
     let position = Positions(searcher.positions()).to_string();
@@ -295,6 +300,7 @@ fn trouble(trouble: &Trouble) -> Problem {
             StatusCode::SERVICE_UNAVAILABLE
         }
         Trouble::Denied(_)
+        | Trouble::Lacks
         | Trouble::Foreign(_)
         | Trouble::Changed(_)
         | Trouble::Ahead { .. }

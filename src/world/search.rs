@@ -21,6 +21,7 @@ mod pages;
 pub mod reindex;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -35,6 +36,8 @@ use crate::runner::Runner;
 
 /// How long a cluster that did not answer is not asked again by a question.
 const SPARE: Duration = Duration::from_secs(2);
+/// How long a question waits until the cluster shows what was sent.
+const SHOW_MAX: Duration = Duration::from_secs(2);
 /// How long a question may take.
 const QUESTION_MAX: Duration = Duration::from_secs(5);
 
@@ -54,6 +57,9 @@ pub struct Searcher {
     state: Mutex<State>,
     /// By partition the last event whose documents are in the index; empty where another instance keeps it.
     indexed: watch::Sender<BTreeMap<u32, u64>>,
+    /// How often something was sent or another index was found, and as of which time all of it is shown.
+    sent: AtomicU64,
+    shown: AtomicU64,
     /// Somebody waits.
     hurry: Notify,
     /// Whoever writes to the index that is read: the keeper, or the end of a reindex.
@@ -71,6 +77,10 @@ struct Kept {
     /// When its position was written down, and whether it has moved since.
     noted: Option<Instant>,
     moved: bool,
+    /// Where the journal ended when this index, which is not whole yet, was found.
+    wanted: Option<BTreeMap<u32, u64>>,
+    /// Whether it was found to be of the journal as it is.
+    fits: bool,
     /// Since when it is ahead of the journal.
     ahead: Option<Instant>,
 }
@@ -105,6 +115,8 @@ impl Searcher {
             metrics,
             state: Mutex::default(),
             indexed: watch::channel(BTreeMap::new()).0,
+            sent: AtomicU64::new(1),
+            shown: AtomicU64::new(0),
             hurry: Notify::new(),
             gate: tokio::sync::Mutex::default(),
             anew: tokio::sync::Mutex::default(),
@@ -161,19 +173,43 @@ impl Searcher {
         if self.usable().is_err() || !self.state().keeps {
             return false;
         }
-        let there = |now: &BTreeMap<u32, u64>| wanted.iter().all(|(partition, seq)| now.get(partition).is_some_and(|has| has >= seq));
+        let there = |now: &BTreeMap<u32, u64>| has(now, wanted);
         let mut indexed = self.indexed.subscribe();
         self.hurry.notify_one();
         let has = matches!(tokio::time::timeout(wait_max, indexed.wait_for(there)).await, Ok(Ok(_)));
-        has && self.asked.show(&self.alias).await.is_ok()
+        has && self.shows().await
     }
 
-    /// Why the cluster is not asked now.
-    fn usable(&self) -> Result<(), Trouble> {
+    /// Has the cluster show what was sent, if it does not yet; one that is not done in time is not asked again at once.
+    async fn shows(&self) -> bool {
+        let sent = self.sent.load(Ordering::Acquire);
+        if self.shown.load(Ordering::Acquire) == sent {
+            return true;
+        }
+        let shown = tokio::time::timeout(SHOW_MAX, self.asked.show(&self.alias)).await;
+        match shown {
+            Ok(Ok(())) => drop(self.shown.fetch_max(sent, Ordering::AcqRel)),
+            Ok(Err(Trouble::Away(..))) | Err(_) => self.stand().silent = Some(Instant::now()),
+            Ok(Err(_)) => {}
+        }
+        matches!(shown, Ok(Ok(())))
+    }
+
+    /// Tells how far the index is: something was sent, or it is another one.
+    fn tell(&self, positions: BTreeMap<u32, u64>) {
+        self.sent.fetch_add(1, Ordering::AcqRel);
+        self.indexed.send_replace(positions);
+    }
+
+    /// Whether the cluster is asked now.
+    ///
+    /// # Errors
+    /// [`Trouble`]: why it is not.
+    pub fn usable(&self) -> Result<(), Trouble> {
         let state = self.state();
         if let Some(trouble) = &state.trouble {
-            // what is busy with writing may answer
-            if !matches!(trouble, Trouble::Busy(_) | Trouble::Views(_)) {
+            // what the documents are read from is no matter of the cluster; all else has it stand still
+            if !matches!(trouble, Trouble::Views(_)) {
                 return Err(trouble.clone());
             }
         }
@@ -181,6 +217,7 @@ impl Searcher {
             return Err(Trouble::Away(self.shown().into(), "it did not a moment ago".into()));
         }
         match &state.index {
+            Some(index) if index.meta.lacks() => Err(Trouble::Lacks),
             Some(index) if index.meta.complete => Ok(()),
             _ => Err(Trouble::Behind("it is being filled")),
         }
@@ -197,4 +234,9 @@ impl Searcher {
         }
         state.trouble = Some(trouble.clone());
     }
+}
+
+/// Whether positions have come as far as wanted.
+fn has(now: &BTreeMap<u32, u64>, wanted: &BTreeMap<u32, u64>) -> bool {
+    wanted.iter().all(|(partition, seq)| now.get(partition).is_some_and(|there| there >= seq))
 }

@@ -259,8 +259,8 @@ const EDGES: [(&str, &[&str]); 13] = [
     ("arbiter", &["journal"]),
     ("runner", &["arbiter::door", "journal"]),
     // It follows the journal and hands events on as the door writes them; an actor that converges asks what is wanted
-    // now, and the runner knows how far the registry is.
-    ("world", &["arbiter::door", "git", "journal", "cdevents", "http::cloudevent", "runner"]),
+    // now, and the runner knows how far the registry is. A search cluster's URL is read as the door reads one.
+    ("world", &["arbiter::door", "git", "journal", "cdevents", "http::cloudevent", "http::uri", "runner"]),
     ("audit", &["journal"]),
     ("journal", &[]),
     ("config", &[]),

@@ -13,6 +13,8 @@ use crate::world::search::foreign::Record;
 
 /// Most records that are told of one by one.
 const BAD_MAX: usize = 1_000;
+/// Most bytes of a request, about: the engine takes no more than twice as much.
+const BYTES_MAX: usize = 4 * 1024 * 1024;
 const BATCH: &str = "application/cloudevents-batch+json";
 
 /// What became of the records.
@@ -54,6 +56,11 @@ pub fn run(args: &ImportElasticsearch, out: &mut Output) -> Result<Exit, Failure
 
 async fn import(args: &ImportElasticsearch, cluster: &Cluster, progress: &Progress) -> Result<Tally, Failure> {
     let client = Client::new(&args.remote.url);
+    if let Some(made) = cluster.made_by_annals(&args.index).await.map_err(away)? {
+        return Err(Failure::Refused(format!(
+            "`{made}` is an index that Annals keeps: what is in it is registered already\nwhat to do: name an index of records that somebody wrote by hand with --index"
+        )));
+    }
     let mut tally = Tally::default();
     let mut page = Some(cluster.records(&args.index).await.map_err(away)?);
     let mut done = 0;
@@ -65,7 +72,12 @@ async fn import(args: &ImportElasticsearch, cluster: &Cluster, progress: &Progre
                 Err(why) => tally.fail(record, why),
             }
         }
-        propose(&client, &events, &mut tally)?;
+        let mut rest = &events[..];
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(fitting(rest));
+            propose(&client, now, &mut tally)?;
+            rest = later;
+        }
         done += now.records.len() as u64;
         progress.set(done, now.total.max(done));
         page = cluster.more(&now).await.map_err(away)?;
@@ -97,11 +109,18 @@ struct Refused {
     remedy: String,
 }
 
-/// Proposes a page's events at once, and takes down what became of each.
+/// How many of the events go in one request; one at least.
+fn fitting(events: &[(&Record, Value)]) -> usize {
+    let mut bytes = 0;
+    let fits = |(_, event): &&(&Record, Value)| {
+        bytes += event.to_string().len() + 1;
+        bytes <= BYTES_MAX
+    };
+    events.iter().take_while(fits).count().max(1)
+}
+
+/// Proposes some events at once, and takes down what became of each.
 fn propose(client: &Client, events: &[(&Record, Value)], tally: &mut Tally) -> Result<(), Failure> {
-    if events.is_empty() {
-        return Ok(());
-    }
     let body = Value::Array(events.iter().map(|(_, event)| event.clone()).collect()).to_string();
     let lost = |none: NoAnswer| client.unavailable(none);
     let answer = client.post(&Path::new(&["v1", "events"]), &[("content-type", BATCH)], &body).map_err(lost)?;

@@ -48,7 +48,8 @@ impl Bulk {
         let (version, created) = (document.modelseq, document.created_ms());
         // writing to memory cannot fail
         let _ = writeln!(line, r#"{{"index":{{"_id":{id},"version":{version},"version_type":"external_gte"}}}}"#);
-        line.push_str(doc.strip_suffix('}').unwrap_or(doc));
+        // members stand as they were written, on many lines perhaps, and here a line is a document; within a text JSON has no raw line end
+        line.extend(doc.strip_suffix('}').unwrap_or(doc).chars().map(|c| if matches!(c, '\n' | '\r') { ' ' } else { c }));
         let _ = write!(line, r#","subject":{},"created_ms":{created},"words":["#, serde_json::Value::from(subject.as_str()));
         // a word is letters and digits, and one colon: nothing to be escaped
         for (n, word) in document.words().all().iter().enumerate() {
@@ -169,6 +170,16 @@ mod tests {
     }
 
     #[test]
+    fn a_document_is_one_line_however_its_members_were_written() {
+        let mut bulk = Bulk::default();
+        bulk.add(&DOC.replace(r#","event""#, ",\"tags\":{\r\n  \"team\": \"a\\nb\"\r},\"event\"")).unwrap();
+        let text = String::from_utf8(bulk.lines).unwrap();
+        assert_eq!((text.matches('\n').count(), text.contains('\r')), (2, false), "{text}");
+        let document: serde_json::Value = serde_json::from_str(text.lines().nth(1).unwrap()).unwrap();
+        assert_eq!(document["tags"], serde_json::json!({"team": "a\nb"}));
+    }
+
+    #[test]
     fn each_document_has_its_own_word() {
         let three = || vec!["a/1".to_owned(), "a/2".to_owned(), "a/3".to_owned()];
         let text = r#"{"errors":true,"items":[{"index":{"status":201}},{"index":{"status":409,"error":{"type":"v"}}},{"index":{"status":400,"error":{"type":"mapper_parsing_exception","reason":"no date"}}}]}"#;
@@ -178,6 +189,9 @@ mod tests {
         assert_eq!(read(&text.replace("400", "503"), &three()).unwrap_err().word(), "red");
         assert_eq!(read(&text.replace("400", "404"), &three()).unwrap_err().word(), "refused");
         assert_eq!(read(&text.replace("mapper_parsing", "index_closed"), &three()).unwrap_err().word(), "refused");
+        let illegal = text.replace("mapper_parsing", "illegal_argument");
+        assert_eq!(read(&illegal, &three()).unwrap_err().word(), "refused", "it is not of the document");
+        assert_eq!(read(&illegal.replace("no date", "at least one immense term"), &three()).unwrap().refused.len(), 1);
         assert!(read(text, &["a/1".into()]).is_err() && read("", &three()).is_err());
     }
 }

@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::http::uri;
 use crate::world::webhook::send::trust;
 
 /// How long a connection may take to come about.
 const CONNECT_MAX: Duration = Duration::from_secs(3);
 /// How long a request may take: a bulk on a busy cluster.
 const REQUEST_MAX: Duration = Duration::from_secs(30);
+/// Longest answer that is read, in bytes: a page of a thousand documents with all that they may say fits.
+const ANSWER_MAX: usize = 256 * 1024 * 1024;
 /// Longest reason that is kept of an answer, in characters.
 const REASON_MAX: usize = 500;
 
@@ -77,7 +80,7 @@ pub enum Trouble {
     #[error("{0}")]
     Changed(String),
     /// The index has what the journal has not.
-    #[error("the index has events that the journal does not have (partition {partition}: {indexed}, and the journal ends at {head})")]
+    #[error("the index has events that the journal does not have (partition {partition}: up to {indexed}; the journal ends at {head})")]
     Ahead {
         /// The partition.
         partition: u32,
@@ -98,6 +101,9 @@ pub enum Trouble {
     /// The index does not have what is asked for yet.
     #[error("the search index cannot answer yet: {0}")]
     Behind(&'static str),
+    /// The cluster has refused documents.
+    #[error("the search index lacks documents that the cluster did not take")]
+    Lacks,
     /// The documents cannot be read.
     #[error("the documents cannot be read: {0}")]
     Views(String),
@@ -119,6 +125,7 @@ impl Trouble {
             Self::Elsewhere => "standby",
             Self::Reindexing => "reindexing",
             Self::Behind(_) => "filling",
+            Self::Lacks => "lacking",
             Self::Views(_) => "waiting",
         }
     }
@@ -142,6 +149,7 @@ impl Trouble {
             Self::Elsewhere => "ask the instance that acts: `annals doctor` tells of each what it does",
             Self::Reindexing => "wait until that is done: `annals doctor` shows it",
             Self::Behind(_) => "wait; GET /v1/search/index shows how far it is",
+            Self::Lacks => "`annals doctor` names them and why; mend that at the cluster, then run `annals search reindex`",
             Self::Views(_) => "look at GET /v1/views; it is tried again",
         }
     }
@@ -157,7 +165,9 @@ impl Cluster {
         if !["http", "https"].contains(&parsed.scheme()) || parsed.host().is_none() || parsed.query().is_some() {
             return Err("say http://HOST:PORT or https://HOST:PORT, and no more than a path behind it".into());
         }
-        let said = (!parsed.username().is_empty()).then(|| basic(parsed.username(), parsed.password().unwrap_or_default()));
+        // a URL's own escapes stand for what they stand for
+        let plain = |text: &str| String::from_utf8_lossy(&uri::decode(text.as_bytes())).into_owned();
+        let said = (!parsed.username().is_empty()).then(|| basic(&plain(parsed.username()), &plain(parsed.password().unwrap_or_default())));
         let _ = parsed.set_username("").and_then(|()| parsed.set_password(None)); // it has a host, so it takes both
         let authorization = authorization.map(|text| match text.trim().split_once(':') {
             Some((user, password)) if !text.starts_with("ApiKey ") => basic(user, password),
@@ -204,9 +214,16 @@ impl Cluster {
             let why = if e.is_timeout() { "no answer in time".to_owned() } else { why.to_string() };
             Trouble::Away(self.shown.clone(), why)
         };
-        let response = request.send().await.map_err(|e| away(&e))?;
+        let mut response = request.send().await.map_err(|e| away(&e))?;
         let status = response.status().as_u16();
-        let text = response.text().await.map_err(|e| away(&e))?;
+        let mut bytes = Vec::new();
+        while let Some(some) = response.chunk().await.map_err(|e| away(&e))? {
+            if bytes.len() + some.len() > ANSWER_MAX {
+                return Err(Trouble::Refused(status, format!("more than {} MiB, which is no answer", ANSWER_MAX / 1024 / 1024)));
+            }
+            bytes.extend_from_slice(&some);
+        }
+        let text = String::from_utf8_lossy(&bytes).into_owned();
         match status {
             401 | 403 => Err(Trouble::Denied(reason(&text))),
             429 => Err(Trouble::Busy(reason(&text))),
@@ -273,7 +290,9 @@ impl Told {
     /// Whether it is the document that does not fit, and not the index or the cluster that is unwell.
     pub(super) fn is_of_the_document(&self) -> bool {
         let kind = self.kind.as_str();
-        kind.ends_with("parsing_exception") || ["illegal_argument_exception", "strict_dynamic_mapping_exception"].contains(&kind)
+        // an illegal argument may be the alias or a pipeline, too, which then meets every document
+        let is_of_a_word = || kind == "illegal_argument_exception" && self.words().contains("immense term");
+        kind.ends_with("parsing_exception") || kind == "strict_dynamic_mapping_exception" || is_of_a_word()
     }
 
     /// In words, with the innermost cause.
@@ -289,7 +308,7 @@ impl Told {
 }
 
 /// What an answer that is not good says.
-fn reason(text: &str) -> String {
+pub(super) fn reason(text: &str) -> String {
     #[derive(Deserialize)]
     struct Wrong {
         error: Told,
@@ -313,6 +332,8 @@ mod tests {
     fn secrets_of_a_url_are_sent_and_not_shown() {
         let cluster = Cluster::new("http://ada:secret@host:9200/es/", None, None).unwrap();
         assert_eq!((cluster.shown(), cluster.authorization.as_deref()), ("http://host:9200/es", Some("Basic YWRhOnNlY3JldA==")));
+        let escaped = Cluster::new("http://ada%40x:a=b%25@host", None, None).unwrap().authorization;
+        assert_eq!(escaped, Some(basic("ada@x", "a=b%")), "as they are meant");
         let with = |text: &str| Cluster::new("http://h", Some(text), None).unwrap().authorization.unwrap();
         assert_eq!((with("ada:secret\n").as_str(), with("ApiKey a:b\n").as_str()), ("Basic YWRhOnNlY3JldA==", "ApiKey a:b"));
         for bad in ["", "host:9200", "ftp://host", "http://", "http://h/?q=1"] {

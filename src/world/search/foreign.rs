@@ -39,6 +39,16 @@ pub struct Records {
 }
 
 impl Cluster {
+    /// An index behind this name that Annals has made, if there is one: its documents are no records by hand.
+    ///
+    /// # Errors
+    /// [`Trouble`].
+    pub async fn made_by_annals(&self, index: &str) -> Result<Option<String>, Trouble> {
+        let text = self.get(Verb::Get, &format!("/{index}/_mapping"), Body::None).await?;
+        let found: Map<String, Value> = serde_json::from_str(&text).map_err(|e| Trouble::Refused(200, e.to_string()))?;
+        Ok(found.into_iter().find(|(_, told)| !told["mappings"]["_meta"]["annals"].is_null()).map(|(name, _)| name))
+    }
+
     /// The first page of an index.
     ///
     /// # Errors
@@ -99,7 +109,9 @@ impl Record {
         for (member, value) in source.iter().filter(|(member, value)| *member != "name" && !value.is_null()) {
             let known = match member.as_str() {
                 "version" => label(value),
-                "description" | "algorithm" | "licence" => text(value),
+                "description" => text(value, 4096),
+                "algorithm" => text(value, 1024),
+                "licence" => text(value, 255),
                 "data" => datasets(value),
                 "performance" => metrics(value),
                 "artifact" => Some(value.clone()).filter(Value::is_object),
@@ -142,8 +154,8 @@ fn label(value: &Value) -> Option<Value> {
     names::label(&text).is_ok().then(|| text.into())
 }
 
-fn text(value: &Value) -> Option<Value> {
-    value.as_str().filter(|text| !text.is_empty() && text.chars().count() <= 1024).map(Into::into)
+fn text(value: &Value, chars_max: usize) -> Option<Value> {
+    value.as_str().filter(|text| !text.is_empty() && text.chars().count() <= chars_max).map(Into::into)
 }
 
 /// `"iris.csv"`, a list of such, or datasets as we have them.
@@ -219,6 +231,8 @@ mod tests {
         let labels = json!({"version": "3", "data": "{\"path\":\"a\"}", "performance": "good", "team": "botany"});
         assert_eq!((&event["data"]["labels"], &event["data"]["artifact"]), (&labels, &json!({"uri": "file:///m.pkl"})));
         assert!(event["data"].get("label").is_none());
+        let long = proposed(json!({"name": "iris", "description": "d".repeat(4096), "licence": "l".repeat(256)})).unwrap();
+        assert!(long["data"]["description"].is_string() && long["data"]["labels"]["licence"].is_string(), "each has its own limit");
     }
 
     #[test]

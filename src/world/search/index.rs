@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::cluster::{Body, Cluster, Trouble, Verb};
+use super::cluster::{Body, Cluster, Trouble, Verb, reason};
 
 /// The form of documents and mapping; another one needs a new index.
 const FORMAT: u32 = 1;
@@ -35,12 +35,26 @@ pub struct Meta {
     /// By partition the last event that is in it.
     #[serde(default)]
     pub positions: BTreeMap<u32, u64>,
+    /// By partition the last event that it was known to have come to at the end of a walk, by which the journal is known again.
+    #[serde(default)]
+    pub(super) seals: BTreeMap<u32, Seal>,
     /// Whether it once had all that there was: before, nobody is answered from it.
     #[serde(default)]
     pub complete: bool,
     /// Documents that the cluster did not take, and why.
     #[serde(default)]
     pub refused: BTreeMap<String, String>,
+    /// Whether there were more of them than are remembered.
+    #[serde(default)]
+    refused_more: bool,
+}
+
+/// One event of the journal, and no other in its place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Seal {
+    pub(super) seq: u64,
+    pub(super) offset: u64,
+    pub(super) hash: String,
 }
 
 /// What is in the place of an alias.
@@ -97,11 +111,19 @@ impl Meta {
         Self { journal: journal.into(), format: FORMAT, ..Self::default() }
     }
 
-    /// Remembers that a document was refused, if there is room.
+    /// Remembers that a document was refused, if there is room; otherwise that there was one more.
     pub fn refuse(&mut self, subject: &str, why: String) {
         if self.refused.len() < REFUSED_MAX || self.refused.contains_key(subject) {
             self.refused.insert(subject.into(), why);
+        } else {
+            self.refused_more = true;
         }
+    }
+
+    /// Whether the cluster has not taken some of the documents.
+    #[must_use]
+    pub fn lacks(&self) -> bool {
+        self.refused_more || !self.refused.is_empty()
     }
 }
 
@@ -117,7 +139,7 @@ impl Cluster {
         }
         let unreadable = |why: String| Trouble::Refused(answer.status, why);
         if answer.status >= 300 {
-            return Err(unreadable(answer.text));
+            return Err(unreadable(reason(&answer.text)));
         }
         let found: BTreeMap<String, Told> = serde_json::from_str(&answer.text).map_err(|e| unreadable(e.to_string()))?;
         judge(alias, journal, found, self.shown())
@@ -297,5 +319,7 @@ mod tests {
         (0..REFUSED_MAX + 5).for_each(|n| meta.refuse(&format!("w/m/{n}"), "no".into()));
         meta.refuse("w/m/1", "again".into());
         assert_eq!((meta.refused.len(), meta.refused["w/m/1"].as_str()), (REFUSED_MAX, "again"));
+        meta.refused.clear();
+        assert!(meta.lacks(), "those that found no room are not there either");
     }
 }

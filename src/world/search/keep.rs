@@ -10,7 +10,8 @@ use super::bulk::Outcome;
 use super::cluster::Trouble;
 use super::index::{Index, Meta, Place, filling, next};
 use super::pages::Pages;
-use super::{Kept, Searcher};
+use super::{Kept, Searcher, has};
+use crate::arbiter::door::Head;
 use crate::runner::Runner;
 
 /// How often it is looked whether the index is still what it was.
@@ -70,7 +71,7 @@ impl Searcher {
         let mut kept = self.gate.lock().await;
         if !acts && self.stand().keeps {
             *kept = Kept::default();
-            self.indexed.send_replace(BTreeMap::new());
+            self.tell(BTreeMap::new());
         }
         self.stand().keeps = acts;
         if kept.looked.is_none_or(|looked| looked.elapsed() >= LOOK_EVERY) {
@@ -80,7 +81,7 @@ impl Searcher {
             return Ok(LEAD_EVERY);
         }
         self.check(&mut kept)?;
-        if self.send(&mut kept, &runner).await? {
+        if self.fits(&mut kept).await? && self.send(&mut kept, &runner).await? {
             self.settle(&mut kept).await?;
         }
         drop(kept);
@@ -109,7 +110,8 @@ impl Searcher {
         }
         let journal = self.door.journal().id();
         let mut place = self.cluster.look(&self.alias, journal).await;
-        if matches!(place, Ok(Place::Free)) && acts {
+        // a reindex brings one along
+        if matches!(place, Ok(Place::Free)) && acts && !self.stand().reindexing {
             place = self.make_first(journal).await;
         }
         let found = match place {
@@ -127,9 +129,8 @@ impl Searcher {
             // another index, or the first look: it says itself how far it is
             self.stand().index.clone_from(&found);
             if acts {
-                self.indexed.send_replace(found.as_ref().map(|index| index.meta.positions.clone()).unwrap_or_default());
-                kept.index = found;
-                kept.moved = false;
+                self.tell(found.as_ref().map(|index| index.meta.positions.clone()).unwrap_or_default());
+                *kept = Kept { index: found, looked: kept.looked, ..Kept::default() };
                 self.sweep().await;
             }
         }
@@ -176,6 +177,24 @@ impl Searcher {
         ahead.filter(|_| is_so).map_or(Ok(()), Err)
     }
 
+    /// Whether an index that was found is of this journal as it is now, not only of its name: one that was put back and written on
+    /// has other events in the same places, and so it stays until the index is made anew.
+    async fn fits(&self, kept: &mut Kept) -> Result<bool, Trouble> {
+        let Some(index) = kept.index.as_ref().filter(|_| !kept.fits) else { return Ok(true) };
+        let Some(ends) = self.ends().filter(|ends| has(ends, &index.meta.positions)) else { return Ok(false) };
+        for (&partition, seal) in &index.meta.seals {
+            let (journal, offset) = (Arc::clone(self.door.journal()), seal.offset);
+            let read = tokio::task::spawn_blocking(move || journal.records(partition, offset, 1)).await;
+            let found = read.map_err(|e| Trouble::Views(e.to_string()))?.map_err(|e| Trouble::Views(e.to_string()))?;
+            if !found.items.first().is_some_and(|located| located.offset == offset && located.record.hash().to_string() == seal.hash) {
+                let head = ends.get(&partition).copied().unwrap_or_default();
+                return Err(Trouble::Ahead { partition, indexed: seal.seq, head });
+            }
+        }
+        kept.fits = true;
+        Ok(true)
+    }
+
     /// Sends what the index lacks, the next request being made while one is under way; whether it then had all that there was.
     async fn send(&self, kept: &mut Kept, runner: &Runner) -> Result<bool, Trouble> {
         let Some(index) = kept.index.as_mut() else { return Ok(false) };
@@ -186,7 +205,11 @@ impl Searcher {
             let (sent, next) = tokio::join!(self.cluster.send(&self.alias, &now.bulk), pages.next());
             self.took(&mut index.meta, sent?);
             index.meta.positions.extend(now.reached);
-            self.indexed.send_replace(index.meta.positions.clone());
+            index.meta.seals.extend(now.sealed);
+            if index.meta.lacks() {
+                self.stand().index = Some(index.clone()); // before anybody hears that it is so far
+            }
+            self.tell(index.meta.positions.clone());
             kept.moved = true;
             batch = next?;
             if batch.is_some() && kept.noted.is_none_or(|noted| noted.elapsed() >= NOTE_EVERY) {
@@ -201,7 +224,12 @@ impl Searcher {
     /// Writes down how far the index is, now and then; and at once that it is whole for the first time.
     async fn settle(&self, kept: &mut Kept) -> Result<(), Trouble> {
         let Some(index) = kept.index.as_mut() else { return Ok(()) };
-        let is_first = !index.meta.complete;
+        if !index.meta.complete && kept.wanted.is_none() {
+            kept.wanted = self.ends();
+        }
+        // the view itself may be filled yet: what it has is not all that there is
+        let is_whole = kept.wanted.as_ref().is_some_and(|wanted| has(&index.meta.positions, wanted));
+        let is_first = !index.meta.complete && is_whole;
         if is_first {
             self.cluster.show(&self.alias).await?;
             index.meta.complete = true;
@@ -213,6 +241,12 @@ impl Searcher {
             self.stand().index = index;
         }
         Ok(())
+    }
+
+    /// Where the journal ends, by partition; `None` while that is still being read.
+    pub(super) fn ends(&self) -> Option<BTreeMap<u32, u64>> {
+        let end = |head: Head| Some((head.partition, head.end()?));
+        self.door.heads().into_iter().map(end).collect()
     }
 
     async fn note(&self, kept: &mut Kept) -> Result<(), Trouble> {

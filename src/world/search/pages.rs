@@ -2,17 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use annals_projections::Views;
 use annals_projections::search::Changed;
+use annals_projections::{Position, Views};
 
 use super::bulk::{Bulk, DOCUMENTS_MAX};
 use super::cluster::Trouble;
+use super::index::Seal;
 
 /// A walk over what changed, partition by partition.
 pub(super) struct Pages<'a> {
     views: &'a Views,
     /// Partitions that are left: where the index is, and where the view was when the walk began.
-    left: Vec<(u32, Option<u64>, u64)>,
+    left: Vec<(u32, Option<u64>, Position)>,
     last: Option<Changed>,
     /// Read and in no request yet.
     waiting: std::vec::IntoIter<Changed>,
@@ -23,6 +24,8 @@ pub(super) struct Pages<'a> {
 pub(super) struct Batch {
     pub(super) bulk: Bulk,
     pub(super) reached: BTreeMap<u32, u64>,
+    /// The events that it is then known to have come to, if a partition ends with it.
+    pub(super) sealed: BTreeMap<u32, Seal>,
 }
 
 impl<'a> Pages<'a> {
@@ -32,8 +35,8 @@ impl<'a> Pages<'a> {
     /// [`Trouble::Views`].
     pub(super) async fn begin(views: &'a Views, indexed: &BTreeMap<u32, u64>) -> Result<Self, Trouble> {
         let positions = views.documented().await.map_err(|e| Trouble::Views(e.to_string()))?;
-        let left = positions.iter().map(|p| (p.partition, indexed.get(&p.partition).copied(), p.seq));
-        let left = left.filter(|(_, from, until)| from.is_none_or(|from| from < *until)).rev().collect();
+        let left = positions.into_iter().map(|p| (p.partition, indexed.get(&p.partition).copied(), p));
+        let left = left.filter(|(_, from, until)| from.is_none_or(|from| from < until.seq)).rev().collect();
         Ok(Self { views, left, last: None, waiting: Vec::new().into_iter() })
     }
 
@@ -43,7 +46,7 @@ impl<'a> Pages<'a> {
     /// [`Trouble::Views`].
     pub(super) async fn next(&mut self) -> Result<Option<Batch>, Trouble> {
         let mut batch = Batch::default();
-        while let Some((partition, from, until)) = self.left.last().copied() {
+        while let Some((partition, from, until)) = self.left.last().cloned() {
             for changed in self.waiting.by_ref() {
                 batch.bulk.add(&changed.doc)?;
                 // what else this event has changed may be yet to come
@@ -55,11 +58,13 @@ impl<'a> Pages<'a> {
                 }
             }
             let limit = u32::try_from(DOCUMENTS_MAX).unwrap_or(u32::MAX);
-            let some = self.views.changed(partition, from, until, self.last.as_ref(), limit).await;
+            let some = self.views.changed(partition, from, until.seq, self.last.as_ref(), limit).await;
             let some = some.map_err(|e| Trouble::Views(e.to_string()))?;
             self.last = some.last().cloned();
             if some.is_empty() {
-                batch.reached.insert(partition, until);
+                batch.reached.insert(partition, until.seq);
+                let (seq, offset, hash) = (until.seq, until.offset, until.hash.to_string());
+                batch.sealed.insert(partition, Seal { seq, offset, hash });
                 self.left.pop();
             }
             self.waiting = some.into_iter();

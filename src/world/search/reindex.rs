@@ -15,6 +15,8 @@ use crate::runner::Runner;
 /// Pauses before a request is sent again double from the first one; at the second one it is given up.
 const PAUSE_MIN: Duration = Duration::from_millis(200);
 const PAUSE_END: Duration = Duration::from_secs(20);
+/// How long it waits for the view to have what the journal has.
+const VIEW_MAX: Duration = Duration::from_secs(30);
 /// How long questions that are under way may still read the old index.
 const GRACE: Duration = Duration::from_secs(1);
 
@@ -38,7 +40,15 @@ impl Searcher {
         if !self.state().keeps {
             return Err(Trouble::Elsewhere);
         }
+        // a look that is under way may make an index where there is none: it ends before, and the next one knows
+        let gate = self.gate.lock().await;
         let _mark = Mark::set(self);
+        drop(gate);
+        let ends = self.ends().ok_or_else(|| Trouble::Views("the journal is still being read".into()))?;
+        let ends: Vec<_> = ends.into_iter().collect();
+        if !runner.wait_for(annals_projections::search::NAME, &ends, VIEW_MAX).await {
+            return Err(Trouble::Views("the view `search` does not have all of the journal yet".into()));
+        }
         let journal = self.door.journal().id();
         for name in self.cluster.unread(&self.alias, journal).await? {
             self.cluster.remove(&name).await?;
@@ -63,7 +73,11 @@ impl Searcher {
                 Ok(Reindexed { index: new, documents })
             }
             Err(trouble) => {
-                let _ = self.cluster.remove(&new.name).await;
+                // a switch whose answer was lost may come yet: what may be read is left to the next start, or the next reindex
+                let is_open = matches!(trouble, Trouble::Away(..) | Trouble::Red(_) | Trouble::Busy(_));
+                if !is_open && self.reads(&new.name).await == Some(false) {
+                    let _ = self.cluster.remove(&new.name).await;
+                }
                 Err(trouble)
             }
         }
@@ -75,6 +89,17 @@ impl Searcher {
         let found: std::collections::BTreeMap<String, serde_json::Value> =
             serde_json::from_str(&text).map_err(|e| Trouble::Refused(200, e.to_string()))?;
         found.into_keys().next().ok_or_else(|| Trouble::Refused(404, "the alias is gone".into()))
+    }
+
+    /// Whether our alias names this index; `None` if the cluster does not say.
+    async fn reads(&self, name: &str) -> Option<bool> {
+        let answer = self.cluster.ask(Verb::Get, &format!("/_alias/{}", self.alias), Body::None).await.ok()?;
+        let found = || serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(&answer.text).ok();
+        match answer.status {
+            404 => Some(false),
+            200 => Some(found()?.contains_key(name)),
+            _ => None,
+        }
     }
 
     /// Fills the new index, and puts it in the place of the old one when it has all that this has.
@@ -97,8 +122,12 @@ impl Searcher {
         new.meta.complete = true;
         self.cluster.note(new).await?;
         self.cluster.show(&new.name).await?;
-        self.switch(new, old).await?;
-        self.indexed.send_replace(new.meta.positions.clone());
+        if let Err(trouble) = self.switch(new, old).await
+            && self.reads(&new.name).await != Some(true)
+        {
+            return Err(trouble);
+        }
+        self.tell(new.meta.positions.clone());
         self.stand().index = Some(new.clone());
         *kept = Kept { index: Some(new.clone()), ..Kept::default() };
         self.hurry.notify_one();
@@ -115,6 +144,7 @@ impl Searcher {
             let (outcome, next) = tokio::join!(self.insist(&alias, &now.bulk), pages.next());
             self.took(&mut new.meta, outcome?);
             new.meta.positions.extend(now.reached);
+            new.meta.seals.extend(now.sealed);
             documents += sent;
             progress(documents);
             batch = next?;

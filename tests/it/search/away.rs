@@ -1,11 +1,14 @@
 //! Bad days: the cluster is killed while it is indexed, red, foreign, changed; nothing is lost, and all of it is told.
 
+use std::path::Path;
+use std::process::Command;
+
 use serde_json::{Value, json};
 
 use super::{Index, found, home, indexed, search, stands, version};
 use crate::cluster::Cluster;
 use crate::services::{Server, database};
-use crate::stage::eventually;
+use crate::stage::{data_of, eventually};
 
 #[test]
 fn a_cluster_that_is_killed_while_it_is_indexed_gets_the_rest_when_it_is_back() {
@@ -122,4 +125,41 @@ fn of_several_instances_one_keeps_the_index_and_another_takes_over() {
     eventually("another one judges", || [200, 201].contains(&other.publish(&second).status));
     indexed(&other);
     assert_eq!(found(&search(&other, "flowers").ok(200)), ["iris/2", "iris/1"]);
+}
+
+#[test]
+fn a_journal_that_was_put_back_and_written_on_waits_for_a_reindex() {
+    let [index, _] = Index::both();
+    let dir = home();
+    let (data, saved) = (data_of(&dir), dir.path().join("saved"));
+    let copy = |from: &Path, to: &Path| {
+        let copied = Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap();
+        assert!(copied.success());
+    };
+    let engine = index.engine(&dir, &[]);
+    version(&engine, "iris", 1, "flowers");
+    indexed(&engine);
+    engine.stop();
+    copy(&data, &saved);
+    let engine = index.engine(&dir, &[]);
+    version(&engine, "iris", 2, "flowers");
+    indexed(&engine);
+    engine.stop();
+    std::fs::remove_dir_all(&data).unwrap();
+    copy(&saved, &data);
+    // pipelines write on at once, and far beyond where the index is
+    let mut engine = index.engine(&dir, &[]);
+    (3..=9).for_each(|n| drop(version(&engine, "iris", n, "flowers")));
+    for _ in 0..2 {
+        let state = stands(&engine, "ahead");
+        assert!(state["remedy"].as_str().unwrap().contains("annals search reindex"), "{state}");
+        let answer = search(&engine, "flowers label:v9").ok(200);
+        assert_eq!((found(&answer).len(), answer["instead"].is_object()), (1, true), "{answer}");
+        engine.stop();
+        engine = index.engine(&dir, &[]);
+    }
+    stands(&engine, "ahead");
+    assert!(engine.annals(&["search", "reindex"]).status.success());
+    indexed(&engine);
+    assert_eq!(found(&search(&engine, "flowers").ok(200)).len(), 8);
 }

@@ -56,11 +56,14 @@ fn a_document_that_the_cluster_refuses_is_told_and_the_others_go_on() {
         index.done("PUT", &format!("/{}/_mapping", index.name), more);
         version(&engine, "tulip", 2, "flowers");
         engine.accept("version.registered", "default/rose", json!({"artifact": {"uri": "file:///r"}, "description": "flowers"}));
-        indexed(&engine);
+        eventually("it has come so far", || engine.get("/v1/search/index").json()["lag_events"] == 0);
         let state = stands(&engine, "indexing");
         assert!(state["refused"]["default/tulip/1"].as_str().is_some_and(|why| !why.is_empty()), "{state}");
         assert_eq!(state["refused"].as_object().unwrap().len(), 1, "{state}");
-        assert_eq!(found(&search(&engine, "flowers").ok(200)), ["rose/1", "iris/1"]);
+        eventually("the others go on", || index.done("GET", &format!("/{}/_count", index.name), Value::Null)["count"] == 5);
+        let answer = search(&engine, "flowers").ok(200);
+        assert_eq!(found(&answer), ["rose/1", "tulip/1", "iris/1"], "the database has it");
+        assert!(answer["instead"]["reason"].as_str().is_some_and(|why| why.contains("did not take")), "{answer}");
         let doctor = engine.annals(&["doctor"]);
         assert!(doctor.status.code() == Some(1) && String::from_utf8_lossy(&doctor.stdout).contains("does not take default/tulip/1"));
         let told = engine.annals(&["search", "reindex", "--json"]);

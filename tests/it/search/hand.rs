@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Index, found, plain, search};
+use super::{Index, found, home, indexed, plain, search, version};
 
 #[test]
 fn records_by_hand_are_imported_once_and_bad_ones_are_named() {
@@ -49,4 +49,22 @@ fn records_by_hand_are_imported_once_and_bad_ones_are_named() {
     let (_dir, engine) = plain();
     let away = engine.annals(&["import", "elasticsearch", "http://127.0.0.1:1"]);
     assert_eq!(away.status.code(), Some(69), "{away:?}");
+}
+
+#[test]
+fn what_annals_has_indexed_itself_is_not_imported() {
+    let [index, _] = Index::both();
+    let dir = home();
+    let engine = index.engine(&dir, &[]);
+    version(&engine, "iris", 1, "flowers");
+    indexed(&engine);
+    for name in [index.name.clone(), format!("{}-000001", index.name)] {
+        let told = engine.annals(&["import", "elasticsearch", &index.cluster, "--index", &name]);
+        let said = String::from_utf8_lossy(&told.stderr);
+        assert!(
+            told.status.code() == Some(1) && said.contains(&format!("`{}-000001` is an index that Annals keeps", index.name)),
+            "{said}"
+        );
+    }
+    assert_eq!(found(&search(&engine, "flowers").ok(200)), ["iris/1"]);
 }
