@@ -32,6 +32,7 @@ GIVEN: dict[str, Any] = {
     "since": NOW,
     "until": NOW,
     "limit": 1,
+    "q": "m",
 }
 """A value for each parameter of a question."""
 

@@ -31,6 +31,21 @@ def test_what_was_in_production_at_a_time(client: annals.Client, model: str, pic
     assert now.since <= datetime.now(timezone.utc)
 
 
+def test_a_search_finds_by_words_over_all_pages(
+    client: annals.Client, model: str, pickle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for label in ["1.0", "2.0", "3.0"]:
+        client.registered(model, pickle, label=label, algorithm="random forest")
+    client.promoted(model, 2, "production")
+    monkeypatch.setattr(reads, "PAGE_ITEMS", 1)
+    forest = list(client.search(f"name:{model} algorithm:forest"))
+    assert [(found.version, found.label) for found in forest] == [(3, "3.0"), (2, "2.0"), (1, "1.0")]
+    (held,) = client.search(f"name:{model} channel:production")
+    assert (held.kind, held.version, held.channels, held.raw["created_by"]) == ("version", 2, ["production"], "unverified:ada")
+    with pytest.raises(annals.Problem, match="q"):
+        list(client.search("no-such-field:x"))
+
+
 def test_every_read_has_its_type(client: annals.Client, model: str, pickle: Path) -> None:
     client.trained(model, "r-1", pickle)
     client.registered(model, pickle, run="r-1", label="1.0", performance={"accuracy": 0.9}, labels={"a": "b"})

@@ -17,6 +17,7 @@ from .answers import (
     Drift,
     Event,
     Found,
+    Found,
     Holding,
     Line,
     Lineage,

@@ -165,6 +165,26 @@ class Holding(Dated):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Found(Answer):
+    """A model (`kind` is `model`) or a version that a search found, as it is now; its other members are in `raw`."""
+
+    kind: Literal["model", "version"]
+    workspace: str
+    name: str
+    created: datetime = _when()
+    updated: datetime = _when()
+    modelseq: int
+    version: int | None = None
+    label: str | None = None
+    status: str | None = None
+    description: str | None = None
+    algorithm: str | None = None
+    digest: str | None = None
+    channels: Sequence[str] = ()
+    aliases: Sequence[str] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Alias(Dated):
     """A version that an alias names."""
 

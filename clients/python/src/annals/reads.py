@@ -12,6 +12,7 @@ from .answers import (
     Answer,
     Deployment,
     Drift,
+    Found,
     Holding,
     Line,
     Lineage,
@@ -34,7 +35,7 @@ _A = TypeVar("_A", bound=Answer)
 
 
 class Reads:
-    """Every question takes `as_of` and `workspace`, and sees at least what this client wrote before.
+    """Every question but a search takes `as_of`, each takes `workspace`, and sees at least what this client wrote before.
 
     Lists are iterators over all pages, all of them at the point of the first one. Raises `NotFound`, `Unavailable`, `Problem`.
     """
@@ -130,6 +131,16 @@ class Reads:
     def lineage(self, model: str, version: VersionRef, *, as_of: Moment | None = None, workspace: str | None = None) -> Lineage:
         """What a version came from, and what came of it."""
         return self._one(Lineage, path("models", model, "versions", version, "lineage"), as_of, workspace)
+
+    def search(self, q: str, *, workspace: str | None = None) -> Iterator[Found]:
+        """Models and versions as they are now, by words that must all be there: `begin*`, `field:word`, `-word`; the newest first."""
+        query: dict[str, str | int | None] = {"q": q, "workspace": workspace or self.workspace, "limit": PAGE_ITEMS}
+        while True:
+            page = self._transport.get("/v1/search", query).json()
+            yield from map(Found.read, page["items"])
+            if not page.get("next"):
+                return
+            query["after"] = page["next"]
 
     def proposal(self, id: str, *, source: str | None = None) -> ProposalState:
         """What became of a proposal. `NotFound`: never seen, not judged yet, or refused more than 30 days ago."""
