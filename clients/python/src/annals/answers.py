@@ -165,7 +165,7 @@ class Holding(Dated):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found(Answer):
+class Hit(Answer):
     """A model (`kind` is `model`) or a version that a search found, as it is now; its other members are in `raw`."""
 
     kind: Literal["model", "version"]

@@ -12,7 +12,7 @@ from .answers import (
     Answer,
     Deployment,
     Drift,
-    Found,
+    Hit,
     Holding,
     Line,
     Lineage,
@@ -132,12 +132,12 @@ class Reads:
         """What a version came from, and what came of it."""
         return self._one(Lineage, path("models", model, "versions", version, "lineage"), as_of, workspace)
 
-    def search(self, q: str, *, workspace: str | None = None) -> Iterator[Found]:
-        """Models and versions as they are now, by words that must all be there: `begin*`, `field:word`, `-word`; the newest first."""
+    def search(self, q: str, *, workspace: str | None = None) -> Iterator[Hit]:
+        """Models and versions as they are now, newest first, by words that must all be there (`begin*`, `field:word`, `-word`)."""
         query: dict[str, str | int | None] = {"q": q, "workspace": workspace or self.workspace, "limit": PAGE_ITEMS}
         while True:
             page = self._transport.get("/v1/search", query).json()
-            yield from map(Found.read, page["items"])
+            yield from map(Hit.read, page["items"])
             if not page.get("next"):
                 return
             query["after"] = page["next"]
