@@ -8,7 +8,7 @@ use annals_events::proposal::Proposal;
 use annals_events::verdict::{Code, Outcome, Refusal};
 use serde_json::Value;
 
-use super::{App, Viewing};
+use super::App;
 use crate::git::lookup::{self, Found};
 use crate::git::worker::Worker;
 
@@ -60,8 +60,8 @@ async fn judge(worker: &Worker, proposal: &Proposal) -> Result<(), Refusal> {
 }
 
 async fn was_taken(app: &App, proposal: &Proposal) -> bool {
-    let viewing = app.viewing.borrow().clone();
-    if let Viewing::Open(runner) = viewing
+    let runner = app.viewing.borrow().runner();
+    if let Some(runner) = runner
         && let Ok(Some(_)) = runner.views().timeline_event(&proposal.source, &proposal.id).await
     {
         return true;

@@ -30,9 +30,9 @@ use tokio::sync::{Notify, watch};
 use self::cluster::{Cluster, Trouble};
 use self::find::Hit;
 use self::index::Index;
+use super::RunnerNow;
 use crate::arbiter::door::Door;
 use crate::metrics::Metrics;
-use crate::runner::Runner;
 
 /// How long a cluster that did not answer is not asked again by a question.
 const SPARE: Duration = Duration::from_secs(2);
@@ -40,9 +40,6 @@ const SPARE: Duration = Duration::from_secs(2);
 const SHOW_MAX: Duration = Duration::from_secs(2);
 /// How long a question may take.
 const QUESTION_MAX: Duration = Duration::from_secs(5);
-
-/// The views, once they are open.
-pub type Runners = Box<dyn Fn() -> Option<Arc<Runner>> + Send + Sync>;
 
 /// A cluster that is kept, and asked.
 pub struct Searcher {
@@ -52,7 +49,7 @@ pub struct Searcher {
     /// The name by which the index is read.
     pub alias: String,
     door: Arc<Door>,
-    runner: Runners,
+    runner: RunnerNow,
     metrics: Arc<Metrics>,
     state: Mutex<State>,
     /// By partition the last event whose documents are in the index; empty where another instance keeps it.
@@ -105,7 +102,7 @@ pub struct State {
 impl Searcher {
     /// A cluster, before it was asked anything: one to keep, and the same one to ask.
     #[must_use]
-    pub fn new([cluster, asked]: [Cluster; 2], alias: String, door: Arc<Door>, runner: Runners, metrics: Arc<Metrics>) -> Arc<Self> {
+    pub fn new([cluster, asked]: [Cluster; 2], alias: String, door: Arc<Door>, runner: RunnerNow, metrics: Arc<Metrics>) -> Arc<Self> {
         Arc::new(Self {
             cluster,
             asked,
