@@ -150,20 +150,41 @@ impl Runner {
         let has =
             |seqs: &Vec<Option<u64>>| wanted.iter().all(|(p, seq)| seqs.get(*p as usize).copied().flatten().is_some_and(|s| s >= *seq));
         let mut seqs = line.seqs.subscribe();
-        if has(&seqs.borrow()) {
-            return true;
-        }
         let waiting = async {
             loop {
-                line.hurry.notify_one();
+                if !has(&seqs.borrow_and_update()) {
+                    line.hurry.notify_one();
+                } else {
+                    match self.holds(line, has).await {
+                        Ok(true) => return true,
+                        Ok(false) => line.again.notify_one(),
+                        Err(_) => return false, // whoever asks on is told so
+                    }
+                }
                 // again and again, since a round that had begun may have missed the hurry
-                match tokio::time::timeout(GATHER, seqs.wait_for(has)).await {
-                    Ok(found) => return found.is_ok(),
-                    Err(_) => continue,
+                if let Ok(Err(_)) = tokio::time::timeout(GATHER, seqs.changed()).await {
+                    return false;
                 }
             }
         };
         tokio::time::timeout(wait_max, waiting).await.unwrap_or(false)
+    }
+
+    /// Whether the database says so itself, where it is a server's: one that was killed, or whose copy has taken over, may
+    /// have forgotten the newest of what it had.
+    async fn holds(&self, line: &Line, has: impl Fn(&Vec<Option<u64>>) -> bool) -> Result<bool, Error> {
+        Ok(!self.views.shared() || has(&self.seqs_at(&self.views.positions(line.name).await?)))
+    }
+
+    /// By partition the last event behind which these positions are.
+    fn seqs_at(&self, positions: &[Position]) -> Vec<Option<u64>> {
+        let mut seqs = vec![None; self.door.journal().partitions() as usize];
+        for position in positions {
+            if let Some(seq) = seqs.get_mut(position.partition as usize) {
+                *seq = Some(position.seq);
+            }
+        }
+        seqs
     }
 
     /// Makes a view again from the journal; `progress` is told how many events are done.

@@ -31,12 +31,7 @@ impl Runner {
     }
 
     fn note(&self, line: &Line, positions: &[Position]) {
-        let mut seqs = vec![None; self.door.journal().partitions() as usize];
-        for position in positions {
-            if let Some(seq) = seqs.get_mut(position.partition as usize) {
-                *seq = Some(position.seq);
-            }
-        }
+        let seqs = self.seqs_at(positions);
         let heads = self.door.heads();
         let behind = heads.iter().zip(&seqs).any(|(head, seq)| count(head.seq) > count(*seq));
         line.seqs.send_replace(seqs);

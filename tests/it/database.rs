@@ -45,6 +45,36 @@ fn while_the_database_is_away_reads_say_so_and_proposals_go_on() {
     assert_eq!(engine.stop(), Some(0));
 }
 
+/// As one does that was killed and does not flush what it commits, or whose copy has taken over.
+#[test]
+fn a_database_that_has_forgotten_the_newest_is_not_believed() {
+    let (database, dir) = (database(), directory());
+    let engine = Engine::spawn(serve(&data_of(&dir), &database.url));
+    register(&engine, "iris", 1);
+    caught_up(&engine);
+    for round in 0..3 {
+        database.run("DROP TABLE IF EXISTS kept; CREATE TABLE kept AS SELECT * FROM annals.positions WHERE view = 'registry'");
+        let key = format!("default/wine-{round}");
+        let created = engine.accept("model.created", &key, json!({}));
+        let behind = [("annals-min-position", created["position"].as_str().unwrap())];
+        let path = format!("/v1/models/wine-{round}");
+        eventually("it is there", || engine.get_with(&path, &behind).status == 200);
+        let forget = |table: &str| format!("DELETE FROM annals.{table} WHERE key = '{key}'; ");
+        database.run(&format!(
+            "DELETE FROM annals.positions WHERE view = 'registry'; INSERT INTO annals.positions SELECT * FROM kept; {}{}
+             SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()",
+            forget("registry_models"),
+            forget("registry_steps")
+        ));
+        eventually("it is there again", || {
+            let found = engine.get_with(&path, &behind);
+            assert!(matches!(found.status, 200 | 503), "an answer from before what was asked for: {}", found.text);
+            found.status == 200
+        });
+    }
+    assert_eq!(engine.stop(), Some(0));
+}
+
 #[test]
 fn an_engine_starts_without_its_database_and_finds_it_later() {
     let (server, dir) = (Server::up("postgres"), directory());

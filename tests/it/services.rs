@@ -136,6 +136,12 @@ impl Database {
         let (base, _) = server.rsplit_once('/').unwrap();
         Self { server: server.into(), url: format!("{base}/{name}"), name }
     }
+
+    /// Runs statements, all or none of them.
+    #[track_caller]
+    pub fn run(&self, sql: &str) {
+        run_python(STATEMENT, &[&self.url, sql]);
+    }
 }
 
 impl Drop for Database {

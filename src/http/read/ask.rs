@@ -293,6 +293,7 @@ async fn wait(runner: &Runner, view: &str, positions: &Positions) -> Result<(), 
     if runner.wait_for(view, &wanted, BEHIND_MAX).await {
         return Ok(());
     }
+    runner.views().positions(view).await.map_err(problem)?; // the database may be what is in the way
     let seqs = runner.seqs(view).unwrap_or_default();
     let has = Positions((0..).zip(seqs).filter_map(|(p, seq)| Some((p, seq?))).collect());
     Err(Problem::unavailable(
