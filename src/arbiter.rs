@@ -292,7 +292,7 @@ impl Arbiter {
         Ok(Step::Worked)
     }
 
-    fn fold(&mut self, claim: Box<dyn Claim>, end: u64) -> Result<Step, Trouble> {
+    fn fold(&mut self, mut claim: Box<dyn Claim>, end: u64) -> Result<Step, Trouble> {
         let read = self.read_records()?;
         if self.offset < end && read == 0 {
             // a slow reader is no damage; a journal that has become shorter is
@@ -316,7 +316,13 @@ impl Arbiter {
         let resume = self.ledger.next_src();
         self.journal.check_resume(self.partition, resume)?;
         self.next_src = if self.mutant == Mutant::StoredOffset { self.next_src.max(resume) } else { resume };
-        self.phase = Phase::Ready { claim };
+        let owed = self.journal.owed(self.partition, &self.ledger)?;
+        self.phase = if owed.is_empty() || self.mutant == Mutant::StaysSilent {
+            Phase::Ready { claim }
+        } else {
+            claim.append(Batch { verdicts: owed, ..Batch::default() })?;
+            Phase::Appended { claim, last_seq: self.ledger.last_seq() }
+        };
         (self.owning, self.caught_up) = (true, true);
         self.listener.moved(&self.ledger, &Status::Owner);
         Ok(Step::Worked)

@@ -10,7 +10,8 @@
 //! 1. The offsets of a partition's proposals grow, and may leave gaps; the append time never decreases.
 //! 2. [`Journal::claim`] fences: when it has returned, nothing that an earlier claim of the
 //!    partition appends or commits can become visible, and what it had left open is decided.
-//! 3. The records and verdicts of one commit become visible together or never.
+//! 3. The records and verdicts of one commit become visible together or never. Where a server can break that, no
+//!    verdict stays away but those that an event says by itself, and [`Journal::owed`] names them.
 //! 4. [`Journal::records`] shows committed records only, in one order that is the same for everybody
 //!    and never changes. A record may be there twice; **rule R** tells, and every reader applies it.
 //! 5. A commit that failed with [`AppendError::Unknown`] may or may not become visible, until the
@@ -21,6 +22,7 @@ pub mod facts;
 pub mod follow;
 pub mod kafka;
 pub mod open;
+mod owed;
 pub mod publishing;
 pub mod sqlite;
 
@@ -32,6 +34,7 @@ mod suite;
 use std::pin::Pin;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use annals_events::ledger::Ledger;
 use annals_events::record::Record;
 use annals_events::submission::Submission;
 use annals_events::time::Timestamp;
@@ -155,6 +158,15 @@ pub trait Journal: Send + Sync + 'static {
     /// [`ReadError::Gap`] if some are gone.
     fn check_resume(&self, _partition: u32, _from: u64) -> Result<(), ReadError> {
         Ok(())
+    }
+
+    /// The verdicts of the newest events that were never told, in order; `ledger` is folded to the end. None, where
+    /// rule 3 holds whatever happens; else whoever has claimed the partition tells them.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    fn owed(&self, _partition: u32, _ledger: &Ledger) -> Result<Vec<Verdict>, ReadError> {
+        Ok(Vec::new())
     }
 
     /// Told by the arbiter: every proposal before offset `next` is judged. For people who watch the

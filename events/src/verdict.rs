@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::kind::About;
+use crate::record::View;
+
 macro_rules! codes {
     ($($(#[doc = $doc:literal])* $code:ident $text:literal,)*) => {
         /// Why a proposal was refused: stable words that a program may match on.
@@ -189,4 +192,15 @@ pub struct Verdict {
     /// What became of it.
     #[serde(flatten)]
     pub outcome: Outcome,
+}
+
+impl Verdict {
+    /// What an event says by itself of the proposal that it came from; `version` is its decision's. `None` for the
+    /// engine's own records: a refusal that mattered and what is about a partition answer nobody.
+    #[must_use]
+    pub fn of_event(view: &View<'_>, version: Option<u64>) -> Option<Self> {
+        let src = view.src.filter(|_| view.kind.about() != About::Engine)?;
+        let place = Place { seq: view.seq, modelseq: view.modelseq, version };
+        Some(Self { src, id: view.id.into(), source: view.source.into(), outcome: Outcome::Accepted(place) })
+    }
 }

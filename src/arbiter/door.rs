@@ -9,13 +9,12 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use annals_events::kind::About;
 use annals_events::ledger::Ledger;
 use annals_events::model::Decided;
 use annals_events::names::partition_of;
 use annals_events::proposal::Proposal;
 use annals_events::record::{Hash, Record, View};
-use annals_events::verdict::{Outcome, Place, Verdict};
+use annals_events::verdict::{Outcome, Verdict};
 use seat::{Callers, Seat};
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{broadcast, oneshot, watch};
@@ -277,14 +276,10 @@ impl Listener for Bell {
             let _ =
                 self.feed.send(Arc::new(Published { partition: self.partition, offset: located.offset, record: located.record.clone() }));
         }
-        // a refusal that mattered and a partition's own records are events too, and answer nobody:
-        // whoever waits for that offset waits for the verdict
-        if view.kind.about() == About::Engine {
-            return;
+        // whoever waits for the offset of another record waits for the verdict
+        if let Some(verdict) = Verdict::of_event(view, decided.version()) {
+            self.answer(verdict);
         }
-        let Some(src) = view.src else { return };
-        let place = Place { seq: view.seq, modelseq: view.modelseq, version: decided.version() };
-        self.answer(Verdict { src, id: view.id.into(), source: view.source.into(), outcome: Outcome::Accepted(place) });
     }
 
     fn told(&mut self, verdict: &Verdict) {

@@ -61,4 +61,6 @@ pub enum Mutant {
     Clock,
     /// Goes on with the same claim when it does not know what became of a commit.
     KeepsClaim,
+    /// Does not tell what it owes.
+    StaysSilent,
 }

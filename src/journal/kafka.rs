@@ -25,13 +25,16 @@ mod transaction;
 mod verdicts;
 mod watch;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use annals_events::ledger::Ledger;
 use annals_events::submission::Submission;
 use annals_events::time::Timestamp;
 use annals_events::verdict::Verdict;
 use rdkafka::error::KafkaError;
+use rdkafka::message::BorrowedMessage;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::types::RDKafkaErrorCode;
 
@@ -45,10 +48,14 @@ use verdicts::Index;
 use watch::Watch;
 
 use super::facts::{self, Facts};
+use super::owed;
 use super::{Chunk, Claim, ClaimError, Journal, Located, ProposeError, Proposed, Queued, ReadError};
 
 /// Verdicts of each partition that a start reads back, so that callers who come back find them.
 const VERDICTS_BACK: u64 = 1_000;
+
+/// Offsets at the end of a log among which all is that the last transaction has written: it judges 500 proposals at most.
+const NEWEST: u64 = 2_048;
 
 /// Why the journal cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -181,6 +188,28 @@ impl KafkaJournal {
         Ok(())
     }
 
+    /// What lies among so many offsets at the end of a log, and from which one on.
+    fn newest<T>(
+        &self,
+        topic: Topic,
+        partition: u32,
+        offsets: u64,
+        decode: impl Fn(&BorrowedMessage<'_>) -> T,
+    ) -> Result<(u64, Vec<T>), ReadError> {
+        let (low, end) = self.history.range(topic, partition)?;
+        let begin = end.saturating_sub(offsets).max(low);
+        let (mut from, mut newest) = (begin, Vec::new());
+        while from < end {
+            let chunk = self.history.read(topic, partition, from, usize::MAX, &decode)?;
+            newest.extend(chunk.items);
+            if chunk.next <= from {
+                break;
+            }
+            from = chunk.next;
+        }
+        Ok((begin, newest))
+    }
+
     fn lane<T>(&self, partition: u32, look: impl FnOnce(&Lane) -> Option<T>) -> Result<Option<T>, ReadError> {
         let lane = self.tail.shelf(partition).lane();
         match &lane.damage {
@@ -281,22 +310,12 @@ impl Journal for KafkaJournal {
 
     /// Looks backwards from the last marker, further and further, for the last record before it.
     fn end(&self, partition: u32) -> Result<u64, ReadError> {
-        let (low, end) = self.history.range(Topic::Journal, partition)?;
         let mut back = 8;
         loop {
-            let start = end.saturating_sub(back).max(low);
-            let (mut from, mut last) = (start, None);
-            while from < end {
-                let chunk = self.history.read(Topic::Journal, partition, from, usize::MAX, codec::offset)?;
-                last = chunk.items.last().copied().or(last);
-                if chunk.next <= from {
-                    break;
-                }
-                from = chunk.next;
-            }
-            match last {
+            let (begin, found) = self.newest(Topic::Journal, partition, back, codec::offset)?;
+            match found.last() {
                 Some(last) => return Ok(last + 1),
-                None if start <= low => return Ok(low),
+                None if begin <= self.history.range(Topic::Journal, partition)?.0 => return Ok(begin),
                 None => back *= 16,
             }
         }
@@ -350,6 +369,20 @@ impl Journal for KafkaJournal {
             )));
         }
         Ok(())
+    }
+
+    fn owed(&self, partition: u32, ledger: &Ledger) -> Result<Vec<Verdict>, ReadError> {
+        // verdicts are written in the proposals' order, and whoever claims the partition tells what is owed before all
+        // else: so only the end of the last transaction can be missing
+        let (_, last) = self.newest(Topic::Verdicts, partition, 8, codec::decode_verdict)?;
+        if last.into_iter().flatten().any(|(_, verdict)| Some(verdict.src) >= ledger.last_src()) {
+            return Ok(Vec::new());
+        }
+        let (from, told) = self.newest(Topic::Verdicts, partition, NEWEST, codec::decode_verdict)?;
+        let told: BTreeSet<u64> = told.into_iter().flatten().map(|(_, verdict)| verdict.src).collect();
+        let since = if from == 0 { 0 } else { told.first().copied().unwrap_or(u64::MAX) };
+        let (_, records) = self.newest(Topic::Journal, partition, NEWEST, codec::decode_record)?;
+        Ok(owed::owed(records.into_iter().map(|located| located.record), ledger.last_hash(), &told, since))
     }
 
     fn judged(&self, partition: u32, next: u64) {

@@ -17,12 +17,13 @@ mod world;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use annals_events::ledger;
+use annals_events::ledger::{self, Ledger};
 use annals_events::record::{Hash, Record};
 use annals_events::submission::Submission;
 use annals_events::time::Timestamp;
 use annals_events::verdict::Verdict;
 
+use super::owed::{self, is_told_by_its_records};
 use super::{AppendError, Batch, Chunk, Claim, ClaimError, Journal, Located, ProposeError, Proposed, Queued, ReadError};
 use dice::Dice;
 use faults::Faults;
@@ -229,6 +230,19 @@ impl Journal for Simulated {
         p.proposals.iter().find(waits).map_or(Timestamp(state.now), |q| q.at)
     }
 
+    fn owed(&self, partition: u32, ledger: &Ledger) -> Result<Vec<Verdict>, ReadError> {
+        let mut state = self.state();
+        state.reachable("asking what is owed")?;
+        let p = &state.partitions[partition as usize];
+        let told = p.verdicts.visible(&p.transactions).into_iter().map(|(_, verdict)| verdict.src).collect();
+        let records = p.records.visible(&p.transactions).into_iter().map(|(_, record)| record);
+        let owed = owed::owed(records, ledger.last_hash(), &told, 0);
+        if !owed.is_empty() {
+            state.note(|| format!("{} verdicts are owed", owed.len()));
+        }
+        Ok(owed)
+    }
+
     fn check_resume(&self, partition: u32, from: u64) -> Result<(), ReadError> {
         let mut state = self.state();
         state.reachable("asking where the proposals begin")?;
@@ -283,6 +297,24 @@ impl Claim for Producer {
         }
         let transaction = p.open(self.number);
         let number = self.number;
+        let chance = state.faults.half;
+        if state.dice.chance(chance) {
+            let told = is_told_by_its_records(&batch);
+            let (records, verdicts) = (state.dice.below(batch.records.len() + 1), state.dice.below(batch.verdicts.len() + 1));
+            // what the records do not say is stored before they are
+            batch.records.truncate(if told || verdicts == batch.verdicts.len() { records } else { 0 });
+            batch.verdicts.truncate(verdicts);
+            self.write(&mut state, &batch, transaction);
+            state.partitions[self.partition].decide(transaction, Fate::Committed);
+            state.note(|| {
+                let written = (batch.records.len(), batch.verdicts.len());
+                format!(
+                    "claim {number}: a late commit ends transaction {transaction} behind {} records and {} verdicts",
+                    written.0, written.1
+                )
+            });
+            return Err(AppendError::Failed("simulated".into()));
+        }
         let chance = state.faults.append;
         if state.dice.chance(chance) {
             batch.records.truncate(state.dice.below(batch.records.len() + 1));

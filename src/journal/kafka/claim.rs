@@ -3,6 +3,7 @@
 use super::codec;
 use super::connect::{Connection, Topic};
 use super::transaction::{Outgoing, Transactions};
+use crate::journal::owed::is_told_by_its_records;
 use crate::journal::{AppendError, Batch, Claim, ClaimError};
 
 /// See the module.
@@ -27,7 +28,8 @@ impl KafkaClaim {
 impl Claim for KafkaClaim {
     /// Verdicts first, and events only when those are stored: behind an event nobody looks back, so its
     /// verdict must be there by then; a verdict whose event is missing is only early, since whoever
-    /// judges the proposal again decides the same.
+    /// judges the proposal again decides the same. Verdicts that the events say by themselves can be
+    /// told later ([`Journal::owed`](crate::journal::Journal::owed)), so such a batch is sent at once.
     fn append(&mut self, batch: Batch) -> Result<(), AppendError> {
         let Self { partition, connection, transactions, journal, verdicts: told } = self;
         let verdicts = batch.verdicts.iter().map(|verdict| {
@@ -41,7 +43,7 @@ impl Claim for KafkaClaim {
             let (key, value, at) = (wire.key.into(), wire.value.into_bytes().into(), Some(wire.at));
             Ok(Outgoing { topic: journal, partition: *partition, key, headers: wire.headers, value, at })
         });
-        transactions.write(verdicts, records)
+        if is_told_by_its_records(&batch) { transactions.write(verdicts.chain(records), []) } else { transactions.write(verdicts, records) }
     }
 
     fn commit(&mut self) -> Result<(), AppendError> {

@@ -106,11 +106,11 @@ impl History {
         Ok(Chunk { items: Vec::new(), next: from })
     }
 
-    /// The consumer that suits, else the one that has waited longest, else a new one.
+    /// The consumer that suits, else one with which nobody reads on, else a new one; at last the one that has waited longest.
     fn lend(&self, suits: impl Fn(&Lent) -> bool) -> Result<Lent, ReadError> {
         {
             let mut idle = self.idle();
-            if let Some(at) = idle.iter().position(suits) {
+            if let Some(at) = idle.iter().position(suits).or_else(|| idle.iter().position(|one| one.next == u64::MAX)) {
                 return Ok(idle.swap_remove(at));
             }
             if idle.len() >= IDLE_MAX {

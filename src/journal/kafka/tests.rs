@@ -211,6 +211,28 @@ fn a_record_is_the_same_on_the_wire_and_back() {
 }
 
 #[test]
+fn a_verdict_that_stayed_away_is_owed_until_it_is_told() {
+    let topics = Topics::made();
+    let journal = topics.open().unwrap();
+    for n in 0..3 {
+        suite::propose(&journal, 0, suite::create(&suite::key_in(&journal, 0, n), &n.to_string()));
+    }
+    let Batch { records, verdicts } = suite::judge(&journal, 0, &journal.proposals(0, 0, 10).unwrap());
+    assert_eq!(journal.owed(0, &suite::fold(&journal, 0)).unwrap(), [], "nothing was judged");
+    // as a commit leaves them that comes late and hits a transaction that is half written
+    let mut claim = journal.claim(0).unwrap();
+    claim.append(Batch { records: records.clone(), verdicts: verdicts[..1].to_vec() }).unwrap();
+    claim.commit().unwrap();
+    eventually("they are visible", || suite::fold(&journal, 0).last_hash() == records[2].hash());
+    let mut claim = journal.claim(0).unwrap();
+    let owed = journal.owed(0, &suite::fold(&journal, 0)).unwrap();
+    assert_eq!(owed, verdicts[1..]);
+    claim.append(Batch { verdicts: owed, ..Batch::default() }).unwrap();
+    claim.commit().unwrap();
+    eventually("all is told", || journal.owed(0, &suite::fold(&journal, 0)).unwrap().is_empty());
+}
+
+#[test]
 fn a_partition_is_read_to_its_end_in_chunks_of_any_size() {
     let topics = Topics::made();
     let journal = topics.open().unwrap();

@@ -13,6 +13,8 @@ pub struct Faults {
     pub ahead: u32,
     /// An append fails, after some or none of it was written.
     pub append: u32,
+    /// A commit that was lost and sent again arrives late, and ends a transaction that is half written.
+    pub half: u32,
     /// A commit fails, and everybody knows.
     pub failed: u32,
     /// Nobody knows what became of a commit.
@@ -42,6 +44,7 @@ impl Faults {
             propose: rate(200),
             clock: rate(200),
             gaps: rate(700),
+            half: rate(100),
         }
     }
 }

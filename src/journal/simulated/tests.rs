@@ -109,6 +109,8 @@ fn the_seeds_reach_every_fault_and_every_outcome() {
         "finds nobody",
         "the answer to the claim finds nobody",
         "breaks after",
+        "a late commit ends",
+        "1 verdicts are owed",
         "fails",
         "is unknown, and Committed",
         "is unknown, and Aborted",

@@ -58,3 +58,9 @@ fn going_on_after_an_unknown_commit_is_caught() {
 fn a_claim_that_does_not_fence_is_caught() {
     is_caught(Setting { hole: true, ..SOUND }, Check::Fence);
 }
+
+#[test]
+fn staying_silent_about_an_event_without_a_verdict_is_caught() {
+    let found = caught(Setting { mutant: Mutant::StaysSilent, ..SOUND }, 600);
+    assert!(found.contains_key(&Check::Outcome), "{found:?}");
+}
