@@ -4,6 +4,7 @@
 //! which both understand, and whole rows in and out. Each implementation has its own typed pool.
 
 pub(crate) mod kept;
+mod migrations;
 pub(crate) mod postgres;
 pub(crate) mod sqlite;
 

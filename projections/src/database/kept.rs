@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use sqlx::migrate::Migrator;
+use super::migrations::{Migrations, migrations};
 
 /// One kind of tables of ours. Each has a file or a schema of its own.
 pub(crate) struct Kept {
@@ -17,8 +17,8 @@ pub(crate) struct Kept {
     pub(crate) rebuildable: bool,
     /// Who writes, each with a connection of its own where there can be several.
     pub(crate) lines: &'static [&'static str],
-    pub(crate) sqlite: Migrator,
-    pub(crate) postgres: Migrator,
+    pub(crate) sqlite: Migrations,
+    pub(crate) postgres: Migrations,
     /// Tells the journal that the file belongs to.
     pub(crate) sqlite_journal: &'static str,
     /// Makes it this journal's.
@@ -50,8 +50,8 @@ pub(crate) static VIEWS: Kept = Kept {
     schema: "annals",
     rebuildable: true,
     lines: crate::NAMES,
-    sqlite: sqlx::migrate!("migrations/sqlite"),
-    postgres: sqlx::migrate!("migrations/postgres"),
+    sqlite: migrations!("sqlite": "0001_views" "0002_deployments" "0003_measurements" "0004_search"),
+    postgres: migrations!("postgres": "0001_views" "0002_deployments" "0003_measurements" "0004_search"),
     sqlite_journal: "SELECT journal FROM annals_views",
     sqlite_claim: "INSERT INTO annals_views (journal) VALUES ($1)",
     postgres_journal: "SELECT journal FROM views WHERE journal <> $1 LIMIT 1",
@@ -72,8 +72,8 @@ pub(crate) static OPS: Kept = Kept {
     schema: "annals_ops",
     rebuildable: false,
     lines: &[crate::ops::WORLD, crate::ops::DOOR],
-    sqlite: sqlx::migrate!("migrations/ops-sqlite"),
-    postgres: sqlx::migrate!("migrations/ops-postgres"),
+    sqlite: migrations!("ops-sqlite": "0001_ops"),
+    postgres: migrations!("ops-postgres": "0001_ops"),
     sqlite_journal: "SELECT journal FROM lines LIMIT 1",
     sqlite_claim: "INSERT INTO lines (line, journal) VALUES ('world', $1), ('door', $1)",
     postgres_journal: "SELECT journal FROM lines WHERE journal <> $1 LIMIT 1",

@@ -308,7 +308,7 @@ async fn prepare(connection: &mut PgConnection, kept: &'static Kept, place: &Pla
     if others != 0 {
         return Err(Error::Foreign { place: place.clone() });
     }
-    kept.postgres.run(&mut *connection).await.map_err(|e| sqlite::migration(place, e, fault))?;
+    kept.postgres.migrator().run(&mut *connection).await.map_err(|e| sqlite::migration(place, e, fault))?;
     let found = sqlx::query_scalar(kept.postgres_journal).bind(journal).fetch_optional(&mut *connection).await.map_err(fail)?;
     if let Some(found) = found {
         return Err(Error::OtherJournal { place: place.clone(), found, wanted: journal.into() });

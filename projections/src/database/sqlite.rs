@@ -49,7 +49,7 @@ impl Sqlite {
             .pragma("cache_size", "-65536"); // 64 MiB, in KiB
         let mut writer = writing.connect().await.map_err(fail)?;
         claim(&mut writer, &place, kept.application_id).await?;
-        kept.sqlite.run(&mut writer).await.map_err(|e| migration(&place, e, fault))?;
+        kept.sqlite.migrator().run(&mut writer).await.map_err(|e| migration(&place, e, fault))?;
         let found: Option<String> = sqlx::query_scalar(kept.sqlite_journal).fetch_optional(&mut writer).await.map_err(fail)?;
         match found {
             Some(found) if found != journal => return Err(Error::OtherJournal { place, found, wanted: journal.into() }),
