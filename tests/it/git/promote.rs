@@ -8,7 +8,8 @@ use super::{Stage, all_are, git, gitops, promote, says, tags, tasks};
 use crate::stage::{data_of, eventually, register};
 
 fn file(repository: &Path, path: &str) -> Option<String> {
-    super::try_git(repository, &["cat-file", "-e", &format!("main:{path}")]).then(|| git(repository, &["show", &format!("main:{path}")]))
+    let object = format!("{}:{path}", git(repository, &["rev-parse", "main"])); // meanwhile the branch may move on
+    super::try_git(repository, &["cat-file", "-e", &object]).then(|| git(repository, &["show", &object]))
 }
 
 #[test]
