@@ -170,44 +170,39 @@ impl KafkaJournal {
     fn read_verdicts_back(&self) -> Result<(), ReadError> {
         for partition in 0..self.partitions {
             let (low, end) = self.history.range(Topic::Verdicts, partition)?;
-            let mut from = end.saturating_sub(VERDICTS_BACK).max(low);
-            loop {
-                let chunk = self.verdicts(partition, from, usize::MAX)?;
-                for verdict in &chunk.items {
-                    self.index.remember(partition, verdict);
-                }
-                let last = chunk.items.iter().map(|verdict| verdict.src).max();
-                let mut lane = self.tail.shelf(partition).lane();
-                lane.judged = lane.judged.max(last);
-                if chunk.next <= from {
-                    break;
-                }
-                from = chunk.next;
-            }
+            let told = self.told(partition, end.saturating_sub(VERDICTS_BACK).max(low), end)?;
+            told.iter().for_each(|verdict| self.index.remember(partition, verdict));
+            let mut lane = self.tail.shelf(partition).lane();
+            lane.judged = lane.judged.max(told.iter().map(|verdict| verdict.src).max());
         }
         Ok(())
     }
 
-    /// What lies among so many offsets at the end of a log, and from which one on.
-    fn newest<T>(
+    /// All that is committed from one offset of a log to before another.
+    fn between<T>(
         &self,
         topic: Topic,
         partition: u32,
-        offsets: u64,
+        mut from: u64,
+        end: u64,
         decode: impl Fn(&BorrowedMessage<'_>) -> T,
-    ) -> Result<(u64, Vec<T>), ReadError> {
-        let (low, end) = self.history.range(topic, partition)?;
-        let begin = end.saturating_sub(offsets).max(low);
-        let (mut from, mut newest) = (begin, Vec::new());
+    ) -> Result<Vec<T>, ReadError> {
+        let mut found = Vec::new();
         while from < end {
             let chunk = self.history.read(topic, partition, from, usize::MAX, &decode)?;
-            newest.extend(chunk.items);
+            found.extend(chunk.items);
             if chunk.next <= from {
                 break;
             }
             from = chunk.next;
         }
-        Ok((begin, newest))
+        Ok(found)
+    }
+
+    /// The verdicts from one offset of their log to before another.
+    fn told(&self, partition: u32, from: u64, end: u64) -> Result<Vec<Verdict>, ReadError> {
+        let found = self.between(Topic::Verdicts, partition, from, end, codec::decode_verdict)?;
+        Ok(found.into_iter().flatten().map(|(_, verdict)| verdict).collect())
     }
 
     fn lane<T>(&self, partition: u32, look: impl FnOnce(&Lane) -> Option<T>) -> Result<Option<T>, ReadError> {
@@ -310,12 +305,13 @@ impl Journal for KafkaJournal {
 
     /// Looks backwards from the last marker, further and further, for the last record before it.
     fn end(&self, partition: u32) -> Result<u64, ReadError> {
+        let (low, end) = self.history.range(Topic::Journal, partition)?;
         let mut back = 8;
         loop {
-            let (begin, found) = self.newest(Topic::Journal, partition, back, codec::offset)?;
-            match found.last() {
+            let start = end.saturating_sub(back).max(low);
+            match self.between(Topic::Journal, partition, start, end, codec::offset)?.last() {
                 Some(last) => return Ok(last + 1),
-                None if begin <= self.history.range(Topic::Journal, partition)?.0 => return Ok(begin),
+                None if start <= low => return Ok(low),
                 None => back *= 16,
             }
         }
@@ -374,14 +370,15 @@ impl Journal for KafkaJournal {
     fn owed(&self, partition: u32, ledger: &Ledger) -> Result<Vec<Verdict>, ReadError> {
         // verdicts are written in the proposals' order, and whoever claims the partition tells what is owed before all
         // else: so only the end of the last transaction can be missing
-        let (_, last) = self.newest(Topic::Verdicts, partition, 8, codec::decode_verdict)?;
-        if last.into_iter().flatten().any(|(_, verdict)| Some(verdict.src) >= ledger.last_src()) {
+        let (low, end) = self.history.range(Topic::Verdicts, partition)?;
+        let back = |offsets| end.saturating_sub(offsets).max(low);
+        if self.told(partition, back(8), end)?.iter().any(|verdict| Some(verdict.src) >= ledger.last_src()) {
             return Ok(Vec::new());
         }
-        let (from, told) = self.newest(Topic::Verdicts, partition, NEWEST, codec::decode_verdict)?;
-        let told: BTreeSet<u64> = told.into_iter().flatten().map(|(_, verdict)| verdict.src).collect();
-        let since = if from == 0 { 0 } else { told.first().copied().unwrap_or(u64::MAX) };
-        let (_, records) = self.newest(Topic::Journal, partition, NEWEST, codec::decode_record)?;
+        let told: BTreeSet<u64> = self.told(partition, back(NEWEST), end)?.iter().map(|verdict| verdict.src).collect();
+        let since = if back(NEWEST) == 0 { 0 } else { told.first().copied().unwrap_or(u64::MAX) };
+        let (low, end) = self.history.range(Topic::Journal, partition)?;
+        let records = self.between(Topic::Journal, partition, end.saturating_sub(NEWEST).max(low), end, codec::decode_record)?;
         Ok(owed::owed(records.into_iter().map(|located| located.record), ledger.last_hash(), &told, since))
     }
 
