@@ -117,8 +117,12 @@ pub(crate) trait Connection: Send {
     /// keeps nobody out. Dropped without a commit, it has not happened.
     fn begin<'a>(&'a mut self, view: &str) -> Work<'a, Box<dyn Transaction + 'a>>;
 
-    /// The statement that makes a table like this one, without indexes, under another name.
+    /// The statement that makes a table like this one, without indexes, under another name. Until
+    /// [`Connection::filled`] it is only to be filled.
     fn alike<'a>(&'a mut self, table: &'a str, name: &'a str) -> Work<'a, String>;
+
+    /// Makes such a table one like any other, when it has its rows and indexes.
+    fn filled<'a>(&'a mut self, name: &'a str) -> Work<'a, ()>;
 
     /// The indexes of a table: the name, and what comes behind `CREATE INDEX name ON table `.
     fn indexes<'a>(&'a mut self, table: &'a str) -> Work<'a, Vec<(String, String)>>;
@@ -218,6 +222,10 @@ where
 
     fn alike<'a>(&'a mut self, table: &'a str, name: &'a str) -> Work<'a, String> {
         self.0.alike(table, name)
+    }
+
+    fn filled<'a>(&'a mut self, name: &'a str) -> Work<'a, ()> {
+        self.0.filled(name)
     }
 
     fn indexes<'a>(&'a mut self, table: &'a str) -> Work<'a, Vec<(String, String)>> {

@@ -30,7 +30,7 @@ const READ_MAX: usize = 2_000;
 /// Cells of one bulk transaction: some ten thousand rows.
 const CELLS_MAX: usize = 100_000;
 /// Folded batches that may wait for the writer.
-const WAITING_MAX: usize = 2;
+const WAITING_MAX: usize = 8;
 
 /// Where a rebuild reads the journal. It runs on a thread that may block.
 pub trait Source: Send + 'static {

@@ -176,6 +176,10 @@ impl Connection for SqliteConnection {
         })
     }
 
+    fn filled<'a>(&'a mut self, _: &'a str) -> Work<'a, ()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     fn indexes<'a>(&'a mut self, table: &'a str) -> Work<'a, Vec<(String, String)>> {
         Box::pin(async move {
             let select = "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND tbl_name = $1 AND sql IS NOT NULL";

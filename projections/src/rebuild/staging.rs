@@ -18,13 +18,14 @@ pub(super) async fn create(connection: &mut dyn Connection, projection: &dyn Pro
     Ok(())
 }
 
-/// Makes the new tables' indexes: once, when the rows are there.
+/// Makes the new tables' indexes: once, when the rows are there. Then they are tables like any other.
 pub(super) async fn index(connection: &mut dyn Connection, projection: &dyn Projection) -> Result<(), sqlx::Error> {
     for table in projection.tables() {
         for (name, shape) in connection.indexes(table.name).await? {
             let name = name.strip_suffix(OTHER).map_or_else(|| format!("{name}{OTHER}"), ToOwned::to_owned);
             connection.run(Statement::once(format!("CREATE INDEX {name} ON {STAGING}{} {shape}", table.name))).await?;
         }
+        connection.filled(&format!("{STAGING}{}", table.name)).await?;
     }
     Ok(())
 }

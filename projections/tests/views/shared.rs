@@ -145,6 +145,8 @@ async fn one_engine_rebuilds_while_another_applies_and_a_third_one_reads() {
     }
     right(&home, &journal.entries).await;
     assert_eq!(home.staging().await, Vec::<String>::new());
+    let special = "SELECT relname::text FROM pg_class WHERE relnamespace = 'annals'::regnamespace AND reloptions IS NOT NULL";
+    assert_eq!(home.names(special).await, Vec::<String>::new(), "a table that was filled is vacuumed as any other");
 }
 
 /// A journal that is read for as long as somebody wants.

@@ -44,6 +44,10 @@ impl Connection for Reader {
         self.0.alike(table, name)
     }
 
+    fn filled<'a>(&'a mut self, name: &'a str) -> Work<'a, ()> {
+        self.0.filled(name)
+    }
+
     fn indexes<'a>(&'a mut self, table: &'a str) -> Work<'a, Vec<(String, String)>> {
         self.0.indexes(table)
     }
@@ -107,7 +111,13 @@ impl Connection for PgConnection {
     }
 
     fn alike<'a>(&'a mut self, table: &'a str, name: &'a str) -> Work<'a, String> {
-        Box::pin(async move { Ok(format!("CREATE TABLE {name} (LIKE {table} INCLUDING DEFAULTS)")) })
+        // autovacuum would look at it while it grows, and each of its indexes wait a second for that to be cancelled
+        let create = format!("CREATE TABLE {name} (LIKE {table} INCLUDING DEFAULTS) WITH (autovacuum_enabled = false)");
+        Box::pin(async move { Ok(create) })
+    }
+
+    fn filled<'a>(&'a mut self, name: &'a str) -> Work<'a, ()> {
+        Box::pin(self.run(Statement::once(format!("ALTER TABLE {name} RESET (autovacuum_enabled)"))))
     }
 
     fn indexes<'a>(&'a mut self, table: &'a str) -> Work<'a, Vec<(String, String)>> {
