@@ -18,6 +18,10 @@ mod webhooks;
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// That of the program, for the parts that are measured in this process.
+#[global_allocator]
+static MEMORY: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// A place on the disk that is measured; removed at the end.
 pub fn bench_dir(name: &str) -> PathBuf {
     let root = std::env::var_os("ANNALS_BENCH_DIR").map_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")), PathBuf::from);

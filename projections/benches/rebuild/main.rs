@@ -14,6 +14,10 @@ use std::time::Instant;
 use annals_projections::{Entry, Views};
 use journal::{InMemory, journal};
 
+/// That of the program.
+#[global_allocator]
+static MEMORY: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() {
     let events = std::env::var("ANNALS_BENCH_EVENTS").ok().and_then(|n| n.parse().ok()).unwrap_or(1_000_000);
