@@ -138,6 +138,12 @@ impl Publisher {
         Publishing { state, seqs, halted, commits: self.commits, repeated: self.copies.iter().map(|copies| copies.repeated).sum() }
     }
 
+    /// Whether the next step should not wait: a release is there, or much else, or nothing is known of what there is.
+    #[must_use]
+    pub fn is_pressed(&self) -> bool {
+        !matches!(self.phase, Phase::Ready(_)) || self.lanes.iter().flatten().any(|lane| lane.is_pressed(&*self.journal))
+    }
+
     /// Does the next thing. Never blocks for longer than the cluster's answers may take.
     pub fn step(&mut self) -> Step {
         match self.advance() {

@@ -16,8 +16,10 @@ use super::{Publisher, Start, Step};
 use crate::journal::Journal;
 use crate::journal::publishing::{Publishing, State};
 
-/// How long events may gather before the next transaction, and how soon a new one is seen.
-const GATHER: Duration = Duration::from_millis(50);
+/// How soon a release is seen, and how long others may gather with it before the next transaction.
+const GATHER: Duration = Duration::from_millis(20);
+/// How long states gather of which none is of a release: a transaction takes the brokers' time from whoever proposes.
+const GATHER_STATES: Duration = Duration::from_millis(500);
 /// Pause after a trouble; doubles with each in a row.
 const PAUSE_MIN: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
@@ -110,7 +112,7 @@ impl Driver {
                 Step::Worked => pause = PAUSE_MIN,
                 Step::Idle => {
                     pause = PAUSE_MIN;
-                    self.sleep(GATHER);
+                    self.gather();
                 }
                 Step::Troubled => {
                     self.sleep(pause);
@@ -120,6 +122,14 @@ impl Driver {
         }
         self.publisher.want(false);
         Ok(())
+    }
+
+    fn gather(&self) {
+        let since = Instant::now();
+        self.sleep(GATHER);
+        while !self.stopped() && since.elapsed() < GATHER_STATES && !self.publisher.is_pressed() {
+            self.sleep(GATHER);
+        }
     }
 
     fn stopped(&self) -> bool {

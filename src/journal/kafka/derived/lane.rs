@@ -104,6 +104,15 @@ impl Lane {
         self.halted.as_deref()
     }
 
+    /// Whether a release is to be read, or a whole chunk.
+    pub fn is_pressed(&self, journal: &dyn Journal) -> bool {
+        if self.halted.is_some() {
+            return false;
+        }
+        let Ok(chunk) = journal.records(self.partition, self.next, CHUNK_MAX) else { return true };
+        chunk.items.len() == CHUNK_MAX || chunk.items.iter().any(|located| located.record.view().is_ok_and(|view| is_release(view.kind)))
+    }
+
     /// A transaction was committed in which the topics came to here.
     pub fn committed(&mut self, progress: Progress) {
         self.published = Some(progress);

@@ -199,6 +199,22 @@ fn each_release_comes_once_wherever_the_publisher_dies() {
     assert!(is_through(&last, &journal));
 }
 
+#[test]
+fn releases_press_and_other_events_do_not() {
+    let topics = Topics::made();
+    let journal = Arc::new(topics.open().unwrap());
+    let mut publisher = publisher(&topics, &journal);
+    assert!(publisher.is_pressed(), "it has not looked yet");
+    publish_all(&mut publisher, &journal);
+    let key = suite::key_in(&*journal, 0, 0);
+    happen(&journal, 0, vec![suite::submission(&key, "c", "dev.annals.model.created.v1", r#"{"owner":"ada"}"#)]);
+    assert!(!publisher.is_pressed());
+    live(&journal, 2, 0);
+    assert!(publisher.is_pressed());
+    publish_all(&mut publisher, &journal);
+    assert!(!publisher.is_pressed());
+}
+
 /// Says that it is over when it goes.
 struct Ends<'a>(&'a AtomicBool);
 
