@@ -139,7 +139,7 @@ impl KafkaJournal {
             Owners::join(&connection, "arbiter", Topic::Proposals, partitions, Box::new(move |p| tail.shelf(p).ring()))
         };
         let owners = arbitrate.then(join).transpose()?;
-        let ends = Ends::start(partitions, Arc::clone(&tail), Arc::clone(&history))?;
+        let ends = Ends::start(&connection, partitions, Arc::clone(&tail), Arc::clone(&history))?;
         let watch = Watch::start(&connection, &history, tail.shelves())?;
         let journal = Self {
             id,
@@ -179,13 +179,13 @@ impl KafkaJournal {
     }
 
     /// All that is committed from one offset of a log to before another.
-    fn between<T>(
+    fn between<T: Send>(
         &self,
         topic: Topic,
         partition: u32,
         mut from: u64,
         end: u64,
-        decode: impl Fn(&BorrowedMessage<'_>) -> T,
+        decode: impl Fn(&BorrowedMessage<'_>) -> T + Sync,
     ) -> Result<Vec<T>, ReadError> {
         let mut found = Vec::new();
         while from < end {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use annals_events::kind::Kind;
 use rdkafka::admin::AdminClient;
 use rdkafka::client::DefaultClientContext;
-use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::config::{ClientConfig, FromClientConfigAndContext};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaResult;
 use rdkafka::producer::FutureProducer;
@@ -161,11 +161,13 @@ impl Connection {
         config.set("client.id", format!("{}-{client}", self.prefix));
         // a broker that comes back must be found within seconds
         config.set("reconnect.backoff.ms", "50").set("reconnect.backoff.max.ms", "1000").set("socket.keepalive.enable", "true");
+        // a request must not wait until the one before is acknowledged: small ones follow each other here
+        config.set("socket.nagle.disable", "true");
         config.set("socket.timeout.ms", "10000").set("topic.metadata.refresh.interval.ms", "30000");
         for (key, value) in &self.settings {
             config.set(key, value);
         }
-        config.set("bootstrap.servers", &self.bootstrap).set_log_level(RDKafkaLogLevel::Warning);
+        config.set("bootstrap.servers", &self.bootstrap);
         config
     }
 
@@ -194,7 +196,9 @@ impl Connection {
         }
         // a replay must not pause between fetches, and a tail not before it reads on
         config.set("fetch.queue.backoff.ms", "5").set("fetch.error.backoff.ms", "100");
-        config.set("queued.max.messages.kbytes", "16384").set("fetch.message.max.bytes", MESSAGE_BYTES_MAX);
+        // what waits is limited in number, too: a message takes a kilobyte beside its bytes
+        config.set("queued.min.messages", "10000").set("queued.max.messages.kbytes", "16384");
+        config.set("fetch.message.max.bytes", MESSAGE_BYTES_MAX);
         config.create()
     }
 

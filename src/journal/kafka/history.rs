@@ -1,7 +1,7 @@
 //! Reading what is no longer at the end of a log: a few consumers that are lent out, each kept where it stopped.
 //!
 //! Somebody who reads a partition from the beginning asks for one chunk after the other; the
-//! consumer that gave the last one has the next ones fetched already.
+//! consumer that gave the last one has the next ones fetched already, and two threads decode a large one.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -24,6 +24,8 @@ const IDLE_FOR: Duration = Duration::from_secs(3);
 const SILENCE_MAX: Duration = Duration::from_secs(10);
 /// Most bytes of one chunk, about.
 const CHUNK_BYTES: usize = 4 * 1024 * 1024;
+/// From so many messages on a second thread helps: to start one takes as long as to decode a few dozen.
+const SHARED_MIN: usize = 512;
 
 /// See the module.
 pub struct History {
@@ -57,13 +59,13 @@ impl History {
     }
 
     /// Committed messages from an offset on, at most `max`.
-    pub fn read<T>(
+    pub fn read<T: Send>(
         &self,
         topic: Topic,
         partition: u32,
         from: u64,
         max: usize,
-        decode: impl Fn(&BorrowedMessage<'_>) -> T,
+        decode: impl Fn(&BorrowedMessage<'_>) -> T + Sync,
     ) -> Result<Chunk<T>, ReadError> {
         let name = self.connection.topic(topic);
         let mut lent = self.lend(|idle| (idle.topic, idle.partition, idle.next) == (topic, partition, from))?;
@@ -93,14 +95,16 @@ impl History {
                     continue;
                 }
             };
+            lent.next = next;
             // an end is told once: who reads on there, and finds only markers of transactions, would wait in vain
-            lent.next = if at_end { u64::MAX } else { next };
+            if at_end {
+                lent.rest();
+            }
             self.give_back(lent);
             return Ok(Chunk { items, next });
         }
-        // not a reader of anything now: whoever gets it next tells it what to read
         if fresh {
-            lent.next = u64::MAX;
+            lent.rest();
         }
         self.give_back(lent);
         Ok(Chunk { items: Vec::new(), next: from })
@@ -129,10 +133,15 @@ impl History {
         }
     }
 
-    /// Closes what nobody has asked for lately: each goes on fetching as long as it lives.
+    /// Closes what nobody has asked for lately: each goes on fetching as long as it lives. On a thread of its own, for each
+    /// takes a tenth of a second, and who tidies up has proposals to judge.
     pub fn tidy(&self) {
-        if let Ok(mut idle) = self.idle.try_lock() {
-            idle.retain(|one| one.since.elapsed() < IDLE_FOR);
+        let Ok(mut idle) = self.idle.try_lock() else { return };
+        let old: Vec<Lent> = idle.extract_if(.., |one| one.since.elapsed() >= IDLE_FOR).collect();
+        drop(idle);
+        if !old.is_empty() {
+            // where there are no more threads, it is done here
+            let _ = std::thread::Builder::new().name("kafka-closing".into()).spawn(move || drop(old));
         }
     }
 
@@ -142,6 +151,14 @@ impl History {
 }
 
 impl Lent {
+    /// Makes it a reader of nothing, which fetches nothing: whoever gets it next tells it what to read.
+    fn rest(&mut self) {
+        self.next = u64::MAX;
+        if let Err(error) = self.consumer.unassign() {
+            tracing::debug!("a reader does not rest: {error}"); // it fetches what nobody reads, and is right all the same
+        }
+    }
+
     fn at(&self, topic: Topic, partition: u32, from: u64) -> bool {
         (self.topic, self.partition, self.next) == (topic, partition, from)
     }
@@ -156,24 +173,42 @@ fn send_to(consumer: &BaseConsumer, name: &str, partition: u32, from: u64) -> Re
 /// Some messages, the offset of the last, and whether the partition's end was reached.
 type Collected<T> = (Vec<T>, Option<u64>, bool);
 
-fn collect<T>(lent: &Lent, max: usize, decode: &impl Fn(&BorrowedMessage<'_>) -> T) -> Result<Collected<T>, KafkaError> {
-    let (mut items, mut last, mut bytes) = (Vec::new(), None, 0);
-    while items.len() < max && bytes < CHUNK_BYTES && last.is_none_or(|last| last + 1 < lent.end) {
+fn collect<T: Send>(lent: &Lent, max: usize, decode: &(impl Fn(&BorrowedMessage<'_>) -> T + Sync)) -> Result<Collected<T>, KafkaError> {
+    let (mut messages, mut last, mut bytes, mut at_end) = (Vec::new(), None, 0, false);
+    while messages.len() < max && bytes < CHUNK_BYTES && last.is_none_or(|last| last + 1 < lent.end) {
         match lent.consumer.poll(SILENCE_MAX) {
             Some(Ok(message)) => {
                 last = Some(codec::offset(&message));
                 bytes += message.payload_len();
-                items.push(decode(&message));
+                messages.push(message);
             }
-            Some(Err(KafkaError::PartitionEOF(_))) => return Ok((items, last, true)),
+            Some(Err(KafkaError::PartitionEOF(_))) => {
+                at_end = true;
+                break;
+            }
             // it goes on by itself as soon as it can; only silence is an answer
             Some(Err(error)) if is_passing(&error) => {}
             Some(Err(error)) => return Err(error),
-            None if items.is_empty() => return Err(KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut)),
+            None if messages.is_empty() => return Err(KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut)),
             None => break,
         }
     }
-    Ok((items, last, false))
+    Ok((decoded(messages, decode), last, at_end))
+}
+
+/// Decodes messages, and lets go of them.
+fn decoded<T: Send>(mut messages: Vec<BorrowedMessage<'_>>, decode: &(impl Fn(&BorrowedMessage<'_>) -> T + Sync)) -> Vec<T> {
+    let all = |messages: Vec<BorrowedMessage<'_>>| messages.iter().map(decode).collect::<Vec<T>>();
+    if messages.len() < SHARED_MIN {
+        return all(messages);
+    }
+    let rest = messages.split_off(messages.len() / 2);
+    std::thread::scope(|scope| {
+        let rest = scope.spawn(|| all(rest));
+        let mut items = all(messages);
+        items.extend(rest.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        items
+    })
 }
 
 fn is_passing(error: &KafkaError) -> bool {

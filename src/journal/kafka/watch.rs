@@ -150,10 +150,11 @@ impl Rounds {
     }
 
     fn ask(&mut self) -> KafkaResult<(Vec<Partition>, Option<u64>)> {
-        let lows = self.offsets(&self.stable, &LOGS[..1], Offset::Beginning)?;
+        let (names, count) = (&self.names, self.shelves.len());
+        let lows = offsets(&self.stable, &names[..1], count, Offset::Beginning)?;
         // in this order: a log that grows in between looks shorter than it is, never unstable
-        let ends = self.offsets(&self.latest, &LOGS, Offset::End)?;
-        let stables = self.offsets(&self.stable, &LOGS, Offset::End)?;
+        let ends = offsets(&self.latest, names, count, Offset::End)?;
+        let stables = offsets(&self.stable, names, count, Offset::End)?;
         let mut partitions = Vec::with_capacity(self.shelves.len());
         for (partition, track) in (0..).zip(&mut self.tracks) {
             let at = partition as usize;
@@ -171,33 +172,32 @@ impl Rounds {
         Ok((partitions, self.arbiters()))
     }
 
-    /// One question for all partitions of these logs: by log and partition, where they begin or end.
-    fn offsets(&self, client: &BaseConsumer, logs: &[Topic], what: Offset) -> KafkaResult<Vec<Vec<u64>>> {
-        let mut list = TopicPartitionList::new();
-        for name in &self.names[..logs.len()] {
-            for partition in 0..self.shelves.len() {
-                list.add_partition_offset(name, i32::try_from(partition).unwrap_or(i32::MAX), what)?;
-            }
-        }
-        let list = client.offsets_for_times(list, ANSWER_MAX)?;
-        let offset = |name: &str, partition: usize| {
-            let partition = u32::try_from(partition).unwrap_or(u32::MAX);
-            let element = list.find_partition(name, number(partition)).ok_or(KafkaError::Canceled)?;
-            element.error()?;
-            match element.offset() {
-                Offset::Offset(offset) => Ok(u64::try_from(offset).unwrap_or(0)),
-                _ => Err(KafkaError::Canceled),
-            }
-        };
-        let log = |name: &String| (0..self.shelves.len()).map(|partition| offset(name, partition)).collect();
-        self.names[..logs.len()].iter().map(log).collect()
-    }
-
     /// Members of the group, if it exists and we may see it.
     fn arbiters(&self) -> Option<u64> {
         let found = self.stable.fetch_group_list(Some(&self.group), ANSWER_MAX).ok()?;
         found.groups().first().map(|group| group.members().len() as u64)
     }
+}
+
+/// One question for all partitions of some topics: by topic and partition, where they begin or end.
+pub fn offsets(client: &BaseConsumer, names: &[String], partitions: usize, what: Offset) -> KafkaResult<Vec<Vec<u64>>> {
+    let mut list = TopicPartitionList::new();
+    for name in names {
+        for partition in 0..partitions {
+            list.add_partition_offset(name, i32::try_from(partition).unwrap_or(i32::MAX), what)?;
+        }
+    }
+    let list = client.offsets_for_times(list, ANSWER_MAX)?;
+    let offset = |name: &str, partition: usize| {
+        let partition = u32::try_from(partition).unwrap_or(u32::MAX);
+        let element = list.find_partition(name, number(partition)).ok_or(KafkaError::Canceled)?;
+        element.error()?;
+        match element.offset() {
+            Offset::Offset(offset) => Ok(u64::try_from(offset).unwrap_or(0)),
+            _ => Err(KafkaError::Canceled),
+        }
+    };
+    names.iter().map(|name| (0..partitions).map(|partition| offset(name, partition)).collect()).collect()
 }
 
 /// How many proposals lie between what is judged and the end: not every offset is one, since

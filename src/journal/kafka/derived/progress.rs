@@ -110,12 +110,12 @@ impl Copies {
 }
 
 /// Every committed message from an offset on, or from the first that is retained.
-fn walk<T>(
+fn walk<T: Send>(
     history: &History,
     topic: Topic,
     partition: u32,
     from: u64,
-    decode: impl Fn(&BorrowedMessage<'_>) -> T,
+    decode: impl Fn(&BorrowedMessage<'_>) -> T + Sync,
     mut take: impl FnMut(T),
 ) -> Result<(), ReadError> {
     let (low, _) = history.range(topic, partition)?;
