@@ -123,7 +123,9 @@ LIMITS = {"p99_ms": 60.0, "memory_drift_percent": 5.0, "descriptors_drift": 2, "
 
 def figures(callers, watch, options):
     """What is compared with the limits, and what helps to understand it."""
-    times = sorted(1_000 * took for caller in callers for _, took in caller.times)
+    asked = sorted((at, 1_000 * took) for caller in callers for at, took in caller.times)
+    times = sorted(took for _, took in asked)
+    tenths = [sorted(took for _, took in asked[n * len(asked) // 10 : (n + 1) * len(asked) // 10]) for n in range(10)]
     part = max(len(watch.seen) // 5, 1)
     first, last = watch.seen[:part], watch.seen[-part:]
     mean = lambda seen, at: sum(one[at] for one in seen) / len(seen)  # noqa: E731
@@ -131,6 +133,7 @@ def figures(callers, watch, options):
         "events": len(times),
         "p50_ms": round(times[len(times) // 2], 2),
         "p99_ms": round(times[int(len(times) * 0.99)], 2),
+        "p99_ms_by_tenth": [round(tenth[int(len(tenth) * 0.99)], 1) for tenth in tenths],
         "max_ms": round(times[-1], 2),
         "not_accepted": sum(len(caller.failed) for caller in callers),
         "missing_percent": round(100 * max(0, 1 - len(times) / (options.rate * options.seconds)), 2),
