@@ -3,7 +3,7 @@
 
 First the window of remembered ids is filled, which is to grow; then 500 events a second over HTTP. Memory is compared
 between the first and the last fifth of the time. The limit on the time of an answer is for an idle machine and, as
-every figure, for a release build: --annals target/release/annals.
+every figure, for a release build (--annals target/release/annals) and a broker started with ANNALS_TEST_FIGURES=1.
 """
 
 import http.client
