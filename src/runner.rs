@@ -289,6 +289,7 @@ impl Runner {
                 line.behind();
                 self.views.apply(line.name, &entries).await?;
                 line.tell(follower.marks());
+                line.goes_on(); // it may be long until it has caught up with whoever proposes all the time
                 if full {
                     continue;
                 }
@@ -314,6 +315,11 @@ impl Line {
 
     fn behind(&self) {
         self.state().behind_since.get_or_insert_with(Instant::now);
+    }
+
+    fn goes_on(&self) {
+        let mut state = self.state();
+        (state.trouble, state.waits) = (None, false);
     }
 
     fn caught_up(&self) {

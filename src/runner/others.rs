@@ -37,7 +37,7 @@ impl Runner {
         line.seqs.send_replace(seqs);
         if behind {
             line.behind();
-            line.state().trouble = None;
+            line.goes_on();
         } else {
             line.caught_up();
         }

@@ -24,7 +24,7 @@ def brokers(options):
             flags = ["--seed", str(options.seed), "--clients", "12", "--models", "24", "--partitions", "6", "--patience", "90", "--timeout", "10"]
             flags += ["--kafka", bootstrap, "--prefix", stage.prefix, "--kafka-clients", "1", "--kafka-rate", "10"]
             load = Load(stage, [engine.url for engine in engines], *flags)
-            eventually("the load is accepted", lambda: load.accepted() > 100)
+            eventually("every partition accepts the load", lambda: load.accepted() > 100 and load.busy() == 6)
             took = {}
             for broker in options.brokers.split(","):
                 led = len([1 for leader, _ in layout(bootstrap, stage) if leader == int(broker)])

@@ -26,7 +26,7 @@ def kills(options):
         flags = ["--seed", str(options.seed), "--clients", "12", "--models", "24", "--partitions", "6", "--patience", "30", "--timeout", "8"]
         flags += ["--kafka", options.kafka, "--prefix", stage.prefix, "--kafka-clients", "1", "--kafka-rate", "20"]
         load = Load(stage, urls, *flags)
-        eventually("the load is accepted", lambda: load.accepted() > 100)
+        eventually("every partition accepts the load", lambda: load.accepted() > 100 and load.busy() == 6)
         moments = []
         for _ in range(options.rounds):
             time.sleep(chance.uniform(0.2, 2.0))  # a random point, not a wait for something

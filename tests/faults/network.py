@@ -36,7 +36,7 @@ def network(options):
             engines.append(Engine(stage, name, "--roles", roles, kafka=proxy.links["kafka"]).ready())
         flags = ["--seed", str(options.seed), "--clients", "12", "--models", "24", "--partitions", "6", "--patience", "60", "--timeout", "8"]
         load = Load(stage, [engines[-1].url], *flags)
-        eventually("the load is accepted", lambda: load.accepted() > 100)
+        eventually("every partition accepts the load", lambda: load.accepted() > 100 and load.busy() == 6)
         cases = [(name, fault) for name in names for fault in FAULTS]
         chance.shuffle(cases)
         took = {}

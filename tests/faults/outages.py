@@ -27,7 +27,7 @@ def under_load(stage, registry, database, options):
     flags = ["--schema-registry", registry.address, "--database", database.address]
     engines = [Engine(stage, name, *flags).ready() for name in ("one", "two")]
     load = Load(stage, [engine.url for engine in engines], "--seed", str(options.seed), "--clients", "8", "--models", "24", "--partitions", "6")
-    eventually("the load is accepted", lambda: load.accepted() > 100)
+    eventually("every partition accepts the load", lambda: load.accepted() > 100 and load.busy() == 6)
     told = {
         "schema registry": away(registry, engines, load, options.seconds, lambda ready: ready["notes"] if ready["ready"] else None),
         "database": away(database, engines, load, options.seconds, lambda ready: ready["reasons"] or ready.get("notes")),

@@ -149,6 +149,10 @@ class Load:
         self.read, self.count = 0, 0
         stage.loads.append(self)
 
+    def busy(self):
+        """How many partitions have accepted something."""
+        return len({line["position"].split(":")[0] for line in self.lines() if line["outcome"] == "accepted"})
+
     def accepted(self):
         """How many attempts were told accepted so far."""
         if self.ledger.exists():
