@@ -54,10 +54,9 @@ broker() {
   local dir=$1 jars=$2 signal=$3
   shift 3
   if [ -n "${ANNALS_TEST_FIGURES:-}" ]; then
-    flags=(-Xms1G -XX:+UseG1GC -XX:MaxGCPauseMillis=20 -XX:InitiatingHeapOccupancyPercent=35 -XX:+ExplicitGCInvokesConcurrent)
+    flags=(-Xms1G -Xmx1G -XX:+UseG1GC -XX:MaxGCPauseMillis=20 -XX:InitiatingHeapOccupancyPercent=35 -XX:+ExplicitGCInvokesConcurrent)
   fi
-  local heap=${ANNALS_TEST_FIGURES:+1G}
-  launch "$dir" "$signal" java -Xmx"${heap:-384m}" "${flags[@]}" "$@" -Dlog4j2.disableJmx=true \
+  launch "$dir" "$signal" java -Xmx384m "${flags[@]}" "$@" -Dlog4j2.disableJmx=true \
     -Dlog4j2.configurationFile="$here/log4j2.properties" -cp "$(class_path "$jars")" kafka.Kafka "$dir/server.properties"
 }
 

@@ -9,14 +9,17 @@ use rdkafka::admin::AdminClient;
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext};
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaResult;
+use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::producer::FutureProducer;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::registry::{self, Registry};
 
 /// How long a question to the brokers may take.
 pub const ASK_MAX: Duration = Duration::from_secs(10);
+/// How long the question for many partitions' ends may take: threads in the background ask it again and again.
+const OFFSETS_MAX: Duration = Duration::from_secs(3);
 /// A transaction that its owner has left alone for so long is aborted by the broker.
 const TRANSACTION_MAX_MS: &str = "10000";
 /// A proposal that no broker has acknowledged for so long is not waited for.
@@ -288,6 +291,30 @@ fn read_settings(path: &Path) -> Result<Vec<(String, String)>, SettingsError> {
 pub fn range(consumer: &BaseConsumer, topic: &str, partition: u32) -> KafkaResult<(u64, u64)> {
     let (low, high) = consumer.fetch_watermarks(topic, number(partition), ASK_MAX)?;
     Ok((u64::try_from(low).unwrap_or(0), u64::try_from(high).unwrap_or(0)))
+}
+
+/// One question for all partitions of some topics: by topic and partition, where they begin or end. Nobody waits long for it.
+///
+/// # Errors
+/// librdkafka's.
+pub fn offsets(client: &BaseConsumer, names: &[String], partitions: usize, what: Offset) -> KafkaResult<Vec<Vec<u64>>> {
+    let mut list = TopicPartitionList::new();
+    for name in names {
+        for partition in 0..partitions {
+            list.add_partition_offset(name, i32::try_from(partition).unwrap_or(i32::MAX), what)?;
+        }
+    }
+    let list = client.offsets_for_times(list, OFFSETS_MAX)?;
+    let offset = |name: &str, partition: usize| {
+        let partition = u32::try_from(partition).unwrap_or(u32::MAX);
+        let element = list.find_partition(name, number(partition)).ok_or(KafkaError::Canceled)?;
+        element.error()?;
+        match element.offset() {
+            Offset::Offset(offset) => Ok(u64::try_from(offset).unwrap_or(0)),
+            _ => Err(KafkaError::Canceled),
+        }
+    };
+    names.iter().map(|name| (0..partitions).map(|partition| offset(name, partition)).collect()).collect()
 }
 
 /// A partition as librdkafka counts it.

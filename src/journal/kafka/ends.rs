@@ -12,10 +12,10 @@ use rdkafka::consumer::BaseConsumer;
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::topic_partition_list::Offset;
 
-use super::connect::{Connection, Topic};
+use super::codec;
+use super::connect::{Connection, Topic, offsets};
 use super::history::History;
 use super::tail::Tail;
-use super::{codec, watch};
 use crate::journal::{ReadError, wall_clock};
 
 /// Time between two questions.
@@ -70,7 +70,7 @@ impl Asking {
     fn round(&self, settled: &[AtomicI64]) -> KafkaResult<()> {
         // before the questions: what comes after them may be later than that
         let until = wall_clock().0 - SKEW_MAX_MS;
-        let ask = |what| watch::offsets(&self.client, std::slice::from_ref(&self.name), settled.len(), what);
+        let ask = |what| offsets(&self.client, std::slice::from_ref(&self.name), settled.len(), what);
         let (lows, ends) = (ask(Offset::Beginning)?, ask(Offset::End)?);
         for ((partition, settled), range) in (0..).zip(settled).zip(lows[0].iter().copied().zip(ends[0].iter().copied())) {
             if self.is_judged(partition, range).unwrap_or(false) {

@@ -130,18 +130,19 @@ impl History {
         let mut idle = self.idle();
         if idle.len() < IDLE_MAX {
             idle.push(lent);
+        } else {
+            drop(idle);
+            close(vec![lent]);
         }
     }
 
-    /// Closes what nobody has asked for lately: each goes on fetching as long as it lives. On a thread of its own, for each
-    /// takes a tenth of a second, and who tidies up has proposals to judge.
+    /// Closes what nobody has asked for lately: each goes on fetching as long as it lives.
     pub fn tidy(&self) {
         let Ok(mut idle) = self.idle.try_lock() else { return };
         let old: Vec<Lent> = idle.extract_if(.., |one| one.since.elapsed() >= IDLE_FOR).collect();
         drop(idle);
         if !old.is_empty() {
-            // where there are no more threads, it is done here
-            let _ = std::thread::Builder::new().name("kafka-closing".into()).spawn(move || drop(old));
+            close(old);
         }
     }
 
@@ -162,6 +163,12 @@ impl Lent {
     fn at(&self, topic: Topic, partition: u32, from: u64) -> bool {
         (self.topic, self.partition, self.next) == (topic, partition, from)
     }
+}
+
+/// Closes consumers on a thread of its own: each takes a tenth of a second, and who has read may have proposals to judge.
+fn close(old: Vec<Lent>) {
+    // where there are no more threads, it is done here
+    let _ = std::thread::Builder::new().name("kafka-closing".into()).spawn(move || drop(old));
 }
 
 fn send_to(consumer: &BaseConsumer, name: &str, partition: u32, from: u64) -> Result<(), KafkaError> {

@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult};
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::topic_partition_list::Offset;
 
 use super::codec;
-use super::connect::{Connection, Topic, number};
+use super::connect::{Connection, Topic, offsets};
 use super::history::History;
 use super::tail::Shelf;
 use crate::journal::facts::{Facts, Log, Partition};
@@ -177,27 +177,6 @@ impl Rounds {
         let found = self.stable.fetch_group_list(Some(&self.group), ANSWER_MAX).ok()?;
         found.groups().first().map(|group| group.members().len() as u64)
     }
-}
-
-/// One question for all partitions of some topics: by topic and partition, where they begin or end.
-pub fn offsets(client: &BaseConsumer, names: &[String], partitions: usize, what: Offset) -> KafkaResult<Vec<Vec<u64>>> {
-    let mut list = TopicPartitionList::new();
-    for name in names {
-        for partition in 0..partitions {
-            list.add_partition_offset(name, i32::try_from(partition).unwrap_or(i32::MAX), what)?;
-        }
-    }
-    let list = client.offsets_for_times(list, ANSWER_MAX)?;
-    let offset = |name: &str, partition: usize| {
-        let partition = u32::try_from(partition).unwrap_or(u32::MAX);
-        let element = list.find_partition(name, number(partition)).ok_or(KafkaError::Canceled)?;
-        element.error()?;
-        match element.offset() {
-            Offset::Offset(offset) => Ok(u64::try_from(offset).unwrap_or(0)),
-            _ => Err(KafkaError::Canceled),
-        }
-    };
-    names.iter().map(|name| (0..partitions).map(|partition| offset(name, partition)).collect()).collect()
 }
 
 /// How many proposals lie between what is judged and the end: not every offset is one, since
