@@ -107,11 +107,20 @@ pub trait Journal: Send + Sync + 'static {
     /// [`ClaimError`]; the partition is not ours then.
     fn claim(&self, partition: u32) -> Result<Box<dyn Claim>, ClaimError>;
 
-    /// Proposals from offset `from` on that may still need a verdict, at most `max`.
+    /// Proposals from offset `from` on that may still need a verdict, at most `max`. Those that came last may be
+    /// missing: they come in time, and in their order.
     ///
     /// # Errors
     /// [`ReadError`]; nothing was read.
     fn proposals(&self, partition: u32, from: u64, max: usize) -> Result<Vec<Queued>, ReadError>;
+
+    /// The proposal at an offset, also if it came last; `None` says that the log has none there.
+    ///
+    /// # Errors
+    /// [`ReadError`]; nothing was read.
+    fn proposal(&self, partition: u32, src: u64) -> Result<Option<Queued>, ReadError> {
+        Ok(self.proposals(partition, src, 1)?.pop().filter(|queued| queued.src == src))
+    }
 
     /// Committed records from offset `from` on, at most `max`.
     ///

@@ -20,7 +20,7 @@ use annals_events::kind::Kind;
 use annals_events::ledger::Dispute;
 use annals_events::record::{Record, View};
 
-use super::{Arbiter, Claim, Phase, Step, Trouble};
+use super::{Arbiter, Claim, Mutant, Phase, Step, Trouble};
 use crate::journal::{Batch, Located, ReadError};
 
 impl Arbiter {
@@ -48,8 +48,11 @@ impl Arbiter {
             return Ok(true); // another owner has noticed what we have not: to stand still does no harm
         }
         let Some(src) = view.src else { return Ok(false) };
-        let queued = self.journal.proposals(self.partition, src, 1)?;
-        let Some(proposal) = queued.first().filter(|q| q.src == src) else { return Ok(false) };
+        let proposal = match self.mutant {
+            Mutant::TrustsTail => self.journal.proposals(self.partition, src, 1)?.pop().filter(|q| q.src == src),
+            _ => self.journal.proposal(self.partition, src)?,
+        };
+        let Some(proposal) = proposal else { return Ok(false) };
         let (_, record) = self.ledger.overlay().judge(src, proposal.at, &proposal.submission);
         Ok(record.is_some_and(|r| r.hash() == located.record.hash()))
     }

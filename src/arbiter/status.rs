@@ -63,4 +63,6 @@ pub enum Mutant {
     KeepsClaim,
     /// Does not tell what it owes.
     StaysSilent,
+    /// Takes a proposal that has not come by yet for none.
+    TrustsTail,
 }

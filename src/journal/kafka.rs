@@ -296,6 +296,16 @@ impl Journal for KafkaJournal {
         }
     }
 
+    fn proposal(&self, partition: u32, src: u64) -> Result<Option<Queued>, ReadError> {
+        let there = |found: Option<Queued>| found.filter(|queued| queued.src == src);
+        if let Some(found) = there(self.proposals(partition, src, 1)?.pop()) {
+            return Ok(Some(found));
+        }
+        // in the tail the topics do not come in one order: a record may pass by before the proposal that it answers
+        let mut chunk = self.history.read(Topic::Proposals, partition, src, 1, codec::decode_proposal)?;
+        Ok(there(chunk.items.pop()))
+    }
+
     fn records(&self, partition: u32, from: u64, max: usize) -> Result<Chunk<Located>, ReadError> {
         match self.lane(partition, |lane| lane.records.from(from, max))? {
             Some(chunk) => Ok(chunk),

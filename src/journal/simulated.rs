@@ -130,10 +130,10 @@ impl State {
         self.dice.chance(chance)
     }
 
-    /// How much a slow reader gets of what it asked for, at least so much.
-    fn shortened(&mut self, least: usize, max: usize) -> usize {
+    /// How much a slow reader gets of what it asked for.
+    fn shortened(&mut self, max: usize) -> usize {
         let chance = self.faults.short;
-        if self.dice.chance(chance) { (least + self.dice.below(3)).min(max) } else { max }
+        if self.dice.chance(chance) { self.dice.below(3).min(max) } else { max }
     }
 }
 
@@ -174,15 +174,22 @@ impl Journal for Simulated {
     fn proposals(&self, partition: u32, from: u64, max: usize) -> Result<Vec<Queued>, ReadError> {
         let mut state = self.state();
         state.reachable("reading proposals")?;
-        let max = state.shortened(1, max);
+        let max = state.shortened(max);
         let proposals = &state.partitions[partition as usize].proposals;
         Ok(proposals.iter().filter(|q| q.src >= from).take(max).cloned().collect())
+    }
+
+    fn proposal(&self, partition: u32, src: u64) -> Result<Option<Queued>, ReadError> {
+        let mut state = self.state();
+        state.reachable("reading a proposal")?;
+        let proposals = &state.partitions[partition as usize].proposals;
+        Ok(proposals.iter().find(|q| q.src == src).cloned())
     }
 
     fn records(&self, partition: u32, from: u64, max: usize) -> Result<Chunk<Located>, ReadError> {
         let mut state = self.state();
         state.reachable("reading records")?;
-        let max = state.shortened(0, max);
+        let max = state.shortened(max);
         let ahead = state.moves_ahead();
         let p = &state.partitions[partition as usize];
         let Chunk { items, next } = p.records.read(from, max, &p.transactions, ahead);
@@ -199,7 +206,7 @@ impl Journal for Simulated {
     fn verdicts(&self, partition: u32, from: u64, max: usize) -> Result<Chunk<Verdict>, ReadError> {
         let mut state = self.state();
         state.reachable("reading verdicts")?;
-        let max = state.shortened(0, max);
+        let max = state.shortened(max);
         let ahead = state.moves_ahead();
         let p = &state.partitions[partition as usize];
         let Chunk { items, next } = p.verdicts.read(from, max, &p.transactions, ahead);

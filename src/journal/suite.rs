@@ -61,6 +61,7 @@ macro_rules! suite {
                 partitions_are_independent
                 records_are_paged_in_one_order
                 verdicts_are_paged_and_found_by_source_and_id
+                a_proposal_is_found_by_its_offset_at_once
                 a_wait_misses_no_proposal
                 a_wait_ends_by_itself
                 settled_until_stays_behind_what_waits
@@ -112,10 +113,15 @@ pub fn key_in(journal: &dyn Journal, partition: u32, n: usize) -> String {
     keys.nth(n).expect("murmur2 reaches every partition")
 }
 
+/// Proposes, and returns the offset.
+pub fn offer(journal: &dyn Journal, partition: u32, submission: Submission) -> u64 {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(journal.propose(partition, submission)).expect("a kit has no faults")
+}
+
 /// Proposes, waits until the proposal can be read, and returns its offset.
 pub fn propose(journal: &dyn Journal, partition: u32, submission: Submission) -> u64 {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let src = runtime.block_on(journal.propose(partition, submission)).expect("a kit has no faults");
+    let src = offer(journal, partition, submission);
     eventually("the proposal can be read", || !journal.proposals(partition, src, 1).unwrap().is_empty());
     src
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use annals_events::ledger;
 use annals_events::verdict::{Outcome, Verdict};
 
-use super::{Kit, create, eventually, fold, judge, key_in, propose, records};
+use super::{Kit, create, eventually, fold, judge, key_in, offer, propose, records};
 use crate::journal::{AppendError, Journal};
 
 /// Claims, judges what waits from `from` on, appends and commits.
@@ -44,6 +44,19 @@ pub fn offsets_grow_by_one_from_zero_and_times_never_go_back<K: Kit>() {
     assert_eq!(journal.proposals(1, 5, 3).unwrap(), queued[5..8], "from an offset, at most so many");
     assert!(journal.proposals(1, 20, 3).unwrap().is_empty());
     assert_eq!(propose(&*journal, 2, create("default/x", "x")), 0, "each partition counts for itself");
+}
+
+pub fn a_proposal_is_found_by_its_offset_at_once<K: Kit>() {
+    let kit = K::fresh();
+    let journal = kit.journal();
+    for n in 0..50 {
+        let submission = create(&key_in(&*journal, 1, 0), &n.to_string());
+        let src = offer(&*journal, 1, submission.clone());
+        let found = journal.proposal(1, src).unwrap().expect("whoever reads slowly must not take it for none");
+        assert_eq!((found.src, found.submission), (src, submission));
+    }
+    assert_eq!(journal.proposal(1, 50).unwrap(), None);
+    assert_eq!(journal.proposal(0, 0).unwrap(), None);
 }
 
 pub fn what_is_appended_is_invisible_until_it_is_committed<K: Kit>() {

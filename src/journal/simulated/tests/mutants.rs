@@ -64,3 +64,9 @@ fn staying_silent_about_an_event_without_a_verdict_is_caught() {
     let found = caught(Setting { mutant: Mutant::StaysSilent, ..SOUND }, 600);
     assert!(found.contains_key(&Check::Outcome), "{found:?}");
 }
+
+#[test]
+fn taking_a_proposal_that_is_late_for_none_is_caught() {
+    let found = caught(Setting { mutant: Mutant::TrustsTail, fenced: false, ..SOUND }, 600);
+    assert!(found.contains_key(&Check::NoHalt), "{found:?}");
+}
