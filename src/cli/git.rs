@@ -55,7 +55,7 @@ fn looked_up(args: &Check, place: Place, code: &Code, id: &str) -> Result<Found,
     if is_far {
         std::fs::create_dir(&copies).map_err(|e| anyhow::anyhow!("no copy can be kept in {}: {e}", copies.display()))?;
     }
-    let access = Access { place, copies, credentials: args.credentials.clone() };
+    let access = Access::new(place, copies, args.credentials.clone());
     let found = lookup::look_up(&access, code, id, true);
     if is_far {
         let _ = std::fs::remove_dir_all(&access.copies); // of no use to anybody

@@ -2,12 +2,15 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgGroup, Args, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Subcommand, ValueEnum, value_parser};
 
 use super::Workspace;
 
+/// How long a repository's host may be silent, in seconds: it may have to count and compress a large one first.
+const SILENCE: u64 = 300;
+
 /// What the engine may do with repositories.
-#[derive(Clone, Debug, Default, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct Repositories {
     /// A repository that rules and checks may touch: a URL or an absolute path, or what they begin with and `/*`; none unless
     /// given; repeatable
@@ -17,6 +20,9 @@ pub struct Repositories {
     /// each; read anew each time
     #[arg(long, env = "ANNALS_GIT_CREDENTIALS", value_name = "FILE")]
     pub git_credentials: Option<PathBuf>,
+    /// How long a repository's host may send and take nothing before it counts as away, in seconds
+    #[arg(long, env = "ANNALS_GIT_SILENCE", value_name = "SECONDS", default_value_t = SILENCE, value_parser = value_parser!(u64).range(1..))]
+    pub git_silence: u64,
     /// What becomes of a `trained` whose commit is dirty, missing or cannot be looked up, over HTTP; a rule with `lookup` records
     /// what was found, whichever way it came
     #[arg(long, env = "ANNALS_GIT_CHECK", value_enum, default_value = "off", hide_env_values = true)]

@@ -11,6 +11,7 @@ use git2::{
 use url::Url;
 
 use super::place::Place;
+use super::worker::JOB_MAX;
 use super::{Trouble, credentials, short};
 
 /// What is fetched: branches and tags, under their own names.
@@ -20,7 +21,7 @@ const FETCH_BYTES_MAX: usize = 2 * 1024 * 1024 * 1024;
 /// Most copies that are kept: those used last.
 const COPIES_MAX: usize = 64;
 /// How long ago a copy must have been used before it makes room: longer than any job takes.
-const UNUSED_MIN: Duration = Duration::from_secs(600);
+const UNUSED_MIN: Duration = JOB_MAX.saturating_mul(2);
 /// What the name of a pack begins with while libgit2 fetches it.
 const UNFINISHED: &str = "pack_git2_";
 /// What we push from.
@@ -47,6 +48,8 @@ pub struct Access {
     pub copies: PathBuf,
     /// The file with users and tokens.
     pub credentials: Option<PathBuf>,
+    /// Told, many times a second, that the repository's host sends or takes something.
+    pub moves: fn(),
 }
 
 /// See the module.
@@ -57,6 +60,12 @@ pub struct Opened {
 }
 
 impl Access {
+    /// Nobody is told how it moves.
+    #[must_use]
+    pub fn new(place: Place, copies: PathBuf, credentials: Option<PathBuf>) -> Self {
+        Self { place, copies, credentials, moves: || {} }
+    }
+
     fn copy(&self) -> PathBuf {
         self.copies.join(format!("{}.git", self.place.key()))
     }
@@ -120,7 +129,15 @@ impl Opened {
 
     fn fetch(&self, url: &Url) -> Result<(), Error> {
         let mut callbacks = callbacks(&self.access, url);
-        callbacks.transfer_progress(|progress| progress.received_bytes() <= FETCH_BYTES_MAX);
+        callbacks.transfer_progress(|progress| {
+            (self.access.moves)();
+            progress.received_bytes() <= FETCH_BYTES_MAX
+        });
+        // a host may count and compress for a long time before it sends anything else
+        callbacks.sideband_progress(|_| {
+            (self.access.moves)();
+            true
+        });
         let mut options = FetchOptions::new();
         options.remote_callbacks(callbacks).proxy_options(proxy()).follow_redirects(RemoteRedirect::None);
         options.prune(FetchPrune::On).download_tags(AutotagOption::None).update_fetchhead(false);
@@ -198,7 +215,9 @@ impl Opened {
             *refused.borrow_mut() = status.map(str::to_owned);
             Ok(())
         });
+        callbacks.push_transfer_progress(|_, _, _| (self.access.moves)());
         callbacks.sideband_progress(|bytes| {
+            (self.access.moves)();
             let mut told = told.borrow_mut();
             if told.len() < super::SAID_MAX {
                 told.push_str(&String::from_utf8_lossy(bytes));
@@ -295,7 +314,7 @@ mod tests {
     fn what_a_killed_fetch_left_is_taken_away_by_the_next_one() {
         let dir = tempfile::tempdir().unwrap();
         let place = Place::parse("http://127.0.0.1:9/x.git").unwrap();
-        let access = Access { place, copies: dir.path().to_owned(), credentials: None };
+        let access = Access::new(place, dir.path().to_owned(), None);
         access.open().unwrap();
         let packs = access.copy().join("objects/pack");
         for name in ["pack_git2_a1b2c3", "pack-1.keep"] {

@@ -1,7 +1,9 @@
 //! The process that does one job on a repository and ends: what it is told, and what it answers.
 
+use std::cell::Cell;
 use std::io::{BufRead, Read, Write};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +15,8 @@ use super::{Trouble, short};
 
 /// Longest job, in bytes.
 const JOB_BYTES_MAX: u64 = 1024 * 1024;
+/// How often it is said that something moves.
+const SIGN_PACE: Duration = Duration::from_millis(200);
 
 /// A job: one line of JSON on standard input.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -44,7 +48,7 @@ pub enum Todo {
     Put(Box<Wanted>),
 }
 
-/// The answer: one line of JSON on standard output.
+/// The answer: one line of JSON on standard output. Empty lines before it are signs that the repository's host moves.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Answer {
@@ -82,10 +86,20 @@ fn answer(job: &Job) -> Answer {
         Ok(place) => place,
         Err(e) => return Answer::Unread(short(&e.to_string())),
     };
-    let access = Access { place, copies: job.copies.clone(), credentials: job.credentials.clone() };
+    let access = Access { moves, ..Access::new(place, job.copies.clone(), job.credentials.clone()) };
     match &job.todo {
         Todo::LookUp { code, id, fresh } => Answer::Found(Box::new(lookup::look_up(&access, code, id, *fresh))),
         Todo::Put(wanted) => Answer::Put(put::put(&access, wanted, dice)),
+    }
+}
+
+/// Says that we are alive, at most once in [`SIGN_PACE`]. Who does not read it any longer ends us.
+fn moves() {
+    thread_local! { static LAST: Cell<Option<Instant>> = const { Cell::new(None) } }
+    if LAST.get().is_none_or(|last| last.elapsed() >= SIGN_PACE) {
+        LAST.set(Some(Instant::now()));
+        let mut out = std::io::stdout().lock();
+        let _ = out.write_all(b"\n").and_then(|()| out.flush());
     }
 }
 

@@ -1,4 +1,5 @@
-//! Who has jobs on repositories done: one at a time for each repository, each by a process that is ended when it takes too long.
+//! Who has jobs on repositories done: one at a time for each repository, each by a process that is ended when nothing moves
+//! any longer.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -6,7 +7,7 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::sync::{OnceCell, Semaphore};
 
 use super::Trouble;
@@ -19,10 +20,10 @@ use super::work::{Answer, Job, Todo};
 const JOBS_MAX: usize = 4;
 /// Most repositories whose trouble is told.
 const TROUBLES_MAX: usize = 100;
-/// Longest answer, in bytes.
+/// Longest answer, in bytes, with all signs of life before it.
 const ANSWER_BYTES_MAX: u64 = 1024 * 1024;
-/// How long a job may take: a first copy of a large repository takes its time.
-const JOB_MAX: Duration = Duration::from_secs(300);
+/// How long a job may take, however much moves: as long as the first copy of a large repository over a slow line.
+pub const JOB_MAX: Duration = Duration::from_secs(2 * 3600);
 /// What the engine may have been told, and others need not know.
 const SECRETS: [&str; 3] = ["ANNALS_DATABASE_URL", "ANNALS_KAFKA_PROPERTIES", "ANNALS_SCHEMA_REGISTRY_URL"];
 /// What would lead git elsewhere.
@@ -33,6 +34,8 @@ pub struct Worker {
     copies: PathBuf,
     credentials: Option<PathBuf>,
     allowed: Vec<Allowed>,
+    /// How long a repository may give no sign.
+    silence_max: Duration,
     places: Arc<Semaphore>,
     /// Who works on a repository.
     busy: Mutex<HashMap<Place, Arc<tokio::sync::Mutex<()>>>>,
@@ -43,13 +46,15 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Works on these repositories only; copies of those behind URLs are kept in a directory.
+    /// Works on these repositories only; copies of those behind URLs are kept in a directory. One that gives no sign for
+    /// `silence_max` is given up.
     #[must_use]
-    pub fn new(copies: PathBuf, credentials: Option<PathBuf>, allowed: Vec<Allowed>) -> Arc<Self> {
+    pub fn new(copies: PathBuf, credentials: Option<PathBuf>, allowed: Vec<Allowed>, silence_max: Duration) -> Arc<Self> {
         Arc::new(Self {
             copies,
             credentials,
             allowed,
+            silence_max,
             places: Arc::new(Semaphore::new(JOBS_MAX)),
             busy: Mutex::default(),
             looks: Mutex::default(),
@@ -145,10 +150,11 @@ impl Worker {
             let turn = turn.lock_owned().await;
             let permit = Arc::clone(&self.places).acquire_owned().await.map_err(|e| e.to_string())?;
             let job = Job { repository: place.to_string(), copies: self.copies.clone(), credentials: self.credentials.clone(), todo };
+            let silence_max = self.silence_max;
             // what has begun goes on if nobody waits any longer: else the first copy of a large repository would begin anew each time
             let begun = tokio::spawn(async move {
                 let _held = (turn, permit);
-                tokio::time::timeout(JOB_MAX, do_job(&job)).await.unwrap_or_else(|_| Err(late(JOB_MAX)))
+                tokio::time::timeout(JOB_MAX, do_job(&job, silence_max)).await.unwrap_or_else(|_| Err(late(JOB_MAX)))
             });
             begun.await.map_err(|e| format!("the process was left alone: {e}"))?
         };
@@ -161,7 +167,7 @@ fn late(after: Duration) -> String {
 }
 
 /// One job by one process; dropping this ends it.
-async fn do_job(job: &Job) -> Result<Answer, String> {
+async fn do_job(job: &Job, silence_max: Duration) -> Result<Answer, String> {
     std::fs::create_dir_all(&job.copies).map_err(|e| format!("no copies can be kept in {}: {e}", job.copies.display()))?;
     let mut command = tokio::process::Command::new(program()?);
     command.args(["git", "work"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
@@ -175,13 +181,19 @@ async fn do_job(job: &Job) -> Result<Answer, String> {
     let mut line = serde_json::to_vec(job).map_err(|e| e.to_string())?;
     line.push(b'\n');
     input.write_all(&line).await.map_err(|e| format!("the process did not take its job: {e}"))?;
-    let mut answer = Vec::new();
+    let mut lines = BufReader::new(output.take(ANSWER_BYTES_MAX)).lines();
     // its standard input stays open meanwhile: should we be no more, it ends
-    let read = output.take(ANSWER_BYTES_MAX).read_to_end(&mut answer).await;
-    read.map_err(|e| format!("the process's answer could not be read: {e}"))?;
+    let answer = loop {
+        let line = tokio::time::timeout(silence_max, lines.next_line()).await;
+        let line = line.map_err(|_| format!("nothing came for {} s", silence_max.as_secs()))?;
+        match line.map_err(|e| format!("the process's answer could not be read: {e}"))? {
+            Some(sign) if sign.is_empty() => {}
+            answer => break answer.unwrap_or_default(),
+        }
+    };
     drop(input);
     let status = child.wait().await.map_err(|e| format!("the process was lost: {e}"))?;
-    match serde_json::from_slice(&answer) {
+    match serde_json::from_str(&answer) {
         Ok(Answer::Unread(why)) => Err(format!("the process could not read its job: {why}")),
         Ok(answer) => Ok(answer),
         Err(_) => Err(format!("the process ended without an answer ({status})")),

@@ -213,7 +213,8 @@ fn repositories(config: &config::Serve) -> anyhow::Result<Option<Arc<Worker>>> {
     if allowed.is_empty() && config.git.git_check == config::git::Policy::Off {
         return Ok(None);
     }
-    Ok(Some(Worker::new(config.data.join("git"), config.git.git_credentials.clone(), allowed)))
+    let silence_max = Duration::from_secs(config.git.git_silence);
+    Ok(Some(Worker::new(config.data.join("git"), config.git.git_credentials.clone(), allowed, silence_max)))
 }
 
 /// The views, once they are open.

@@ -16,7 +16,7 @@ fn commit(repository: &Repository, reference: Option<&str>, parents: &[Oid], n: 
 fn found(path: &Path, id: &str, dirty: Option<bool>) -> Found {
     let code = Code { repository: Some(path.display().to_string()), commit: Some(id.into()), dirty };
     let (place, id) = named(&code).unwrap();
-    look_up(&Access { place, copies: path.join("copies"), credentials: None }, &code, &id, true)
+    look_up(&Access::new(place, path.join("copies"), None), &code, &id, true)
 }
 
 #[test]

@@ -21,7 +21,7 @@ impl Stage {
     }
 
     fn access(&self) -> Access {
-        Access { place: Place::Here(self.path()), copies: self.dir.path().join("copies"), credentials: None }
+        Access::new(Place::Here(self.path()), self.dir.path().join("copies"), None)
     }
 
     fn repository(&self) -> Repository {

@@ -1,6 +1,6 @@
 //! Repositories behind URLs, served by git's own `http-backend`: credentials, hooks, whoever is faster, and nobody there.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -187,6 +187,31 @@ fn a_server_that_is_gone_or_hangs_is_waited_for_and_a_broken_copy_is_made_anew()
     let engine = served.stage.start(&data_of(&served.stage.dir), &["--git-allow", &allow]);
     all_are(&engine, "gitops", "done", 3);
     assert_eq!(tags(&served.bare).len(), 3);
+}
+
+#[test]
+fn a_large_repository_may_take_its_time_as_long_as_something_comes_and_a_silent_one_is_given_up() {
+    let served = Served::fresh();
+    let clone = served.stage.clone_of(&served.bare, "somebody");
+    for n in 0..40 {
+        let mut noise = Vec::new();
+        std::fs::File::open("/dev/urandom").unwrap().take(64 * 1024).read_to_end(&mut noise).unwrap();
+        std::fs::write(clone.join(format!("noise-{n}")), noise).unwrap();
+    }
+    git(&clone, &["add", "."]);
+    git(&clone, &["commit", "--quiet", "--message", "noise"]);
+    git(&clone, &["push", "--quiet", "origin", "HEAD:main"]);
+    assert_eq!(served.engine.stop(), Some(0));
+    let allow = format!("http://127.0.0.1:{}/*", served.backend.port);
+    let engine = served.stage.start(&data_of(&served.stage.dir), &["--git-allow", &allow, "--git-silence", "3"]);
+    std::fs::write(served.root.join("trickle"), "60").unwrap(); // six seconds
+    promote(&engine, "model-1", 1);
+    all_are(&engine, "gitops", "done", 1);
+    std::fs::write(served.root.join("hang"), "").unwrap();
+    promote(&engine, "model-2", 1);
+    says(&engine, "gitops", "the repository gives no answer: nothing came for 3 s");
+    std::fs::remove_file(served.root.join("hang")).unwrap();
+    all_are(&engine, "gitops", "done", 2);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 `token`: the password that must be given. `denied`: nothing may be pushed. `before-list`, `before-update`: programs that run once,
 before a push is told the references, and before it is let change them: somebody else who is faster. `hang`: nothing is answered.
+`trickle`: what is fetched comes in this many pieces, a tenth of a second apart.
 Arguments: the directory, the port or 0, and for https a file with a key and a certificate.
 """
 
@@ -38,7 +39,14 @@ class Backend(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body)
+        slow = self.path.endswith("/git-upload-pack") and (ROOT / "trickle").exists()
+        pieces = int((ROOT / "trickle").read_text()) if slow else 1
+        size = len(body) // pieces + 1
+        for start in range(0, len(body), size):
+            self.wfile.write(body[start : start + size])
+            self.wfile.flush()
+            if pieces > 1:
+                time.sleep(0.1)
 
     def chunks(self) -> bytes:
         body = b""
