@@ -24,6 +24,7 @@ pub mod kafka;
 pub mod open;
 mod owed;
 pub mod publishing;
+mod ring;
 pub mod sqlite;
 
 #[cfg(test)]

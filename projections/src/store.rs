@@ -7,7 +7,7 @@ use crate::position::Position;
 use crate::table::{Cell, Changes, Needs, OpenRow, Table};
 
 /// Rows of one statement, largest first; what is left over goes into smaller ones.
-pub(crate) const ROWS: [usize; 4] = [256, 32, 4, 1];
+pub(crate) const ROWS: [usize; 5] = [256, 64, 16, 4, 1];
 /// Before the names of tables that a rebuild fills.
 pub(crate) const STAGING: &str = "new_";
 

@@ -23,7 +23,7 @@ pub const FILE: &str = VIEWS.file;
 /// The schema that holds all tables of ours.
 pub const SCHEMA: &str = VIEWS.schema;
 /// Most entries of one [`Views::apply`]; more are applied in several transactions.
-pub const BATCH_MAX: usize = 500;
+pub const BATCH_MAX: usize = 1_024;
 /// How long a batch may take: beyond it the database is taken for gone.
 pub(crate) const BATCH_TIME_MAX: Duration = Duration::from_secs(60);
 

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!  propose ─▶ queue (memory, bounded) ─▶ arbiter ─▶ append, commit ─▶ writer (group commit) ─▶ journal.db
-//!                                           ▲                                                     │
-//!                                           └──────────────── reader (own connections) ◀──────────┘
+//!                                           ▲                         │ newest records (memory)   │
+//!                                           └─────────────────────────┴── reader (connections) ◀──┘
 //! ```
 //!
 //! `offset` is `seq`, and a verdict's cursor is its proposal's `src`. A proposal waits in memory until
@@ -173,7 +173,8 @@ impl Journal for SqliteJournal {
     }
 
     fn records(&self, partition: u32, from: u64, max: usize) -> Result<Chunk<Located>, ReadError> {
-        self.reader.records(partition, from, max)
+        let recent = self.engine.as_ref().and_then(|engine| engine.writer.recent(partition, from, max));
+        recent.map_or_else(|| self.reader.records(partition, from, max), Ok)
     }
 
     /// Where somebody else has written verdicts, there is no end to go on from: the arbiter halts when it asks.

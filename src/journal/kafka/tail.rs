@@ -3,7 +3,6 @@
 //! One consumer reads the ends of all partitions of the proposals, the journal and the verdicts into
 //! rings. A ring holds everything from its `base` on, as far as this instance has seen it.
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -20,55 +19,13 @@ use rdkafka::types::RDKafkaErrorCode;
 use super::codec;
 use super::connect::{Connection, Topic, number, range};
 use super::verdicts::Index;
-use crate::journal::{Chunk, Located, Queued};
+use crate::journal::ring::Ring;
+use crate::journal::{Located, Queued};
 
 /// Most bytes of messages in one ring, about.
 const RING_BYTES_MAX: usize = 2 * 1024 * 1024;
-/// Most messages in one ring.
-const RING_MAX: usize = 8_192;
 /// How long the consumer waits before it looks whether it shall stop.
 const POLL: Duration = Duration::from_millis(100);
-
-/// The last messages of one log.
-pub struct Ring<T> {
-    items: VecDeque<(u64, usize, T)>,
-    bytes: usize,
-    /// Everything from this offset on is here, or was not there yet.
-    base: u64,
-}
-
-impl<T: Clone> Ring<T> {
-    fn new(base: u64) -> Self {
-        Self { items: VecDeque::new(), bytes: 0, base }
-    }
-
-    fn push(&mut self, offset: u64, bytes: usize, item: T) {
-        self.items.push_back((offset, bytes, item));
-        self.bytes += bytes;
-        while self.items.len() > RING_MAX || (self.bytes > RING_BYTES_MAX && self.items.len() > 1) {
-            if let Some((gone, bytes, _)) = self.items.pop_front() {
-                self.base = gone + 1;
-                self.bytes -= bytes;
-            }
-        }
-    }
-
-    /// How much is there from an offset on; `None` if that is before the ring.
-    pub fn count(&self, from: u64) -> Option<u64> {
-        (from >= self.base).then(|| (self.items.len() - self.items.partition_point(|(offset, ..)| *offset < from)) as u64)
-    }
-
-    /// What is there from an offset on; `None` if that is before the ring.
-    pub fn from(&self, from: u64, max: usize) -> Option<Chunk<T>> {
-        if from < self.base {
-            return None;
-        }
-        let start = self.items.partition_point(|(offset, ..)| *offset < from);
-        let taken = self.items.range(start..).take(max);
-        let next = taken.clone().last().map_or(from, |(offset, ..)| offset + 1);
-        Some(Chunk { items: taken.map(|(.., item)| item.clone()).collect(), next })
-    }
-}
 
 /// The ends of one partition's three logs.
 pub struct Lane {
@@ -150,9 +107,9 @@ impl Tail {
                 assignment.add_partition_offset(name, number(partition), Offset::Offset(i64::try_from(*end).unwrap_or(i64::MAX)))?;
             }
             let lane = Lane {
-                proposals: Ring::new(ends[0]),
-                records: Ring::new(ends[1]),
-                verdicts: Ring::new(ends[2]),
+                proposals: Ring::new(ends[0], RING_BYTES_MAX),
+                records: Ring::new(ends[1], RING_BYTES_MAX),
+                verdicts: Ring::new(ends[2], RING_BYTES_MAX),
                 judged: None,
                 recorded: Timestamp::default(),
                 clock_ahead_ms: None,
@@ -257,27 +214,5 @@ impl Reader {
         for shelf in self.shelves.iter() {
             shelf.change(|lane| lane.damage = Some(damage.clone()));
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_ring_says_when_it_cannot_answer() {
-        let mut ring = Ring::new(5);
-        assert!(ring.from(4, 10).is_none());
-        assert_eq!(ring.from(5, 10).map(|chunk| chunk.next), Some(5));
-        for offset in [5, 6, 9] {
-            ring.push(offset, 1, offset);
-        }
-        let chunk = ring.from(6, 10).unwrap();
-        assert_eq!((chunk.items, chunk.next), (vec![6, 9], 10));
-        assert_eq!(ring.from(7, 10).unwrap().items, [9], "offsets may leave gaps");
-        assert_eq!((ring.count(4), ring.count(6), ring.count(10)), (None, Some(2), Some(0)));
-        ring.push(12, RING_BYTES_MAX, 12);
-        assert!(ring.from(9, 10).is_none(), "what was evicted is not here");
-        assert_eq!(ring.from(10, 10).unwrap().items, [12], "and nothing lies between");
     }
 }

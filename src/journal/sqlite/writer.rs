@@ -15,8 +15,11 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, params};
 
 use super::reader::{keep_plans, number};
 use super::schema::Sql;
-use crate::journal::AppendError;
+use crate::journal::ring::Ring;
+use crate::journal::{AppendError, Chunk, Located};
 
+/// Most bytes of the newest records of one partition that are kept in memory.
+const RECENT_BYTES_MAX: usize = 512 * 1024;
 /// How long another program may hold the file.
 pub const BUSY_MAX: Duration = Duration::from_secs(5);
 
@@ -58,6 +61,8 @@ pub struct Writer {
     written: AtomicU64,
     /// By partition the offset behind the last proposal whose verdict is stored, or may be.
     told: Vec<AtomicU64>,
+    /// By partition the newest of the records that were stored here.
+    recent: Vec<Mutex<Ring<Located>>>,
 }
 
 struct State {
@@ -114,12 +119,31 @@ impl Writer {
             ended: Condvar::new(),
             written: AtomicU64::new(0),
             told,
+            recent: (0..partitions).map(|_| Mutex::new(Ring::new(u64::MAX, RECENT_BYTES_MAX))).collect(),
         })
     }
 
     /// Whether there may be verdicts from offset `from` on.
     pub fn has_told(&self, partition: u32, from: u64) -> bool {
         self.told[partition as usize].load(Ordering::Acquire) > from
+    }
+
+    /// Records from offset `from` on, if they are the newest that were stored: every view and every arbiter that keeps
+    /// up reads them, and need not have the file read and hashed for it. `None` sends to the file, also at the end:
+    /// what somebody else has written is only there.
+    pub fn recent(&self, partition: u32, from: u64, max: usize) -> Option<Chunk<Located>> {
+        let ring = self.recent[partition as usize].lock().unwrap_or_else(PoisonError::into_inner);
+        ring.from(from, max).filter(|chunk| !chunk.items.is_empty())
+    }
+
+    fn remember(&self, partition: u32, rows: Vec<RecordRow>) {
+        let mut ring = self.recent[partition as usize].lock().unwrap_or_else(PoisonError::into_inner);
+        for RecordRow { seq, record, .. } in rows {
+            if seq != ring.end() {
+                *ring = Ring::new(seq, RECENT_BYTES_MAX); // what lies between is only in the file
+            }
+            ring.push(seq, record.frame().len(), Located { offset: seq, record });
+        }
     }
 
     /// Rows written since the start: the keeper looks at it.
@@ -231,7 +255,10 @@ impl Writer {
         } else if outcomes.iter().any(Result::is_ok) {
             state.undecided = false;
         }
-        for (pending, outcome) in group.iter().zip(outcomes) {
+        for (pending, outcome) in group.into_iter().zip(outcomes) {
+            if outcome.is_ok() {
+                self.remember(pending.partition, pending.rows.records);
+            }
             state.outcomes.insert(pending.ticket, outcome);
             self.turns[pending.partition as usize].notify_all();
         }
