@@ -2,7 +2,8 @@
 
 use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
 use git2::{
     AutotagOption, Commit, Cred, Error, ErrorClass, ErrorCode, FetchOptions, FetchPrune, ObjectType, Oid, ProxyOptions, PushOptions,
@@ -38,6 +39,22 @@ const MOVED: [&str; 7] = [
     "already exists",
     "incorrect old value",
 ];
+
+/// Held while references of a repository on this machine are written. Whoever ends the process waits for it: a lock that is
+/// left behind would keep everybody from writing there, until a person takes it away.
+static WRITING: Mutex<()> = Mutex::new(());
+
+/// Waits until no reference is being written, at most so long, and lets none be written any more.
+pub fn write_no_more(wait_max: Duration) {
+    let until = Instant::now() + wait_max;
+    while Instant::now() < until {
+        if let Ok(writing) = WRITING.try_lock() {
+            std::mem::forget(writing);
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
 
 /// How a repository is reached.
 #[derive(Clone, Debug)]
@@ -185,6 +202,7 @@ impl Opened {
                 self.access.place
             )));
         }
+        let _writing = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
         match before {
             Some(before) => self.repository.reference_matching(reference, object, true, before, "annals")?,
             None => self.repository.reference(reference, object, false, "annals")?,
@@ -326,7 +344,7 @@ mod tests {
     #[test]
     fn the_copies_used_longest_ago_make_room_unless_one_may_be_in_use() {
         let dir = tempfile::tempdir().unwrap();
-        for (name, ago) in [("a.git", 9000), ("b.git", 8000), ("c.git", 0), ("other", 9999)] {
+        for (name, ago) in [("a.git", 30_000), ("b.git", 20_000), ("c.git", 0), ("other", 40_000)] {
             std::fs::create_dir(dir.path().join(name)).unwrap();
             let used = SystemTime::now() - Duration::from_secs(ago);
             std::fs::File::open(dir.path().join(name)).unwrap().set_modified(used).unwrap();

@@ -8,13 +8,15 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::lookup::{self, Code, Found};
-use super::opened::Access;
+use super::opened::{Access, write_no_more};
 use super::place::Place;
 use super::put::{self, Put, Wanted};
 use super::{Trouble, short};
 
 /// Longest job, in bytes.
 const JOB_BYTES_MAX: u64 = 1024 * 1024;
+/// How long the end waits for a reference that is being written.
+const WRITE_MAX: Duration = Duration::from_secs(10);
 /// How often it is said that something moves.
 const SIGN_PACE: Duration = Duration::from_millis(200);
 
@@ -61,7 +63,7 @@ pub enum Answer {
 }
 
 /// Does the job that standard input has, and answers. Standard input stays open for as long as somebody waits: when it ends
-/// before, so does the process, whatever it is doing.
+/// before, so does the process, whatever it is doing but writing a reference.
 ///
 /// # Errors
 /// If nobody reads the answer.
@@ -71,6 +73,7 @@ pub fn run() -> std::io::Result<()> {
     let read = input.by_ref().take(JOB_BYTES_MAX).read_line(&mut line);
     std::thread::spawn(move || {
         let _ = std::io::copy(&mut input, &mut std::io::sink());
+        write_no_more(WRITE_MAX);
         std::process::exit(1);
     });
     let job = read.map_err(|e| e.to_string()).and_then(|_| serde_json::from_str::<Job>(&line).map_err(|e| e.to_string()));
