@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 
 use super::cluster::{Applying, MANAGER, Target, Trouble, as_json, resource, trouble};
+use super::fields;
 use super::mark::Mark;
 use super::registry::Known;
 use super::template::{Made, NAMESPACE};
@@ -113,12 +114,19 @@ struct Eye {
     rules: watch::Receiver<Rules>,
     news: News,
     place: Place,
-    /// By uid, the generation that was judged.
-    seen: HashMap<String, i64>,
+    /// By uid, what was judged.
+    seen: HashMap<String, Seen>,
     /// Names that the current list has.
     listed: HashSet<String>,
     /// What could not be judged yet, by name.
     undone: HashMap<String, Undone>,
+}
+
+/// An object as it was judged.
+struct Seen {
+    generation: i64,
+    /// If it is one of ours: what it said of itself, and which fields of it were ours, as JSON.
+    ours: Option<(Mark, Box<str>)>,
 }
 
 /// What could not be judged when it was seen.
@@ -278,29 +286,34 @@ impl Eye {
         }
         let (uid, generation) =
             (text(object, "/metadata/uid").to_owned(), object.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or(0));
-        if self.seen.get(&uid) == Some(&generation) {
+        let before = self.seen.get(&uid);
+        if before.is_some_and(|before| before.generation == generation) {
             return Ok(());
         }
+        let before = before.and_then(|before| before.ours.as_ref()).filter(|(mark, _)| Mark::of(object).as_ref() == Some(mark));
+        let owned = before.and_then(|(_, owned)| serde_json::from_str(owned).ok()).unwrap_or_default();
+        let removed = fields::missing(&owned, object);
         let here = self.target(text(object, "/metadata/name"));
         let claimed = match Mark::of(object) {
             Some(mark) => self.deployer.made(&here, &mark).await?.then_some(mark),
             None => None,
         };
-        match claimed {
+        match &claimed {
             None => {
                 let tag = format!("created {uid}");
                 let finding = Finding { word: "created", key: None, target: here, object, fields: BTreeMap::new(), tag, reason: None };
                 self.report(&finding).await?;
             }
-            Some(mark) => self.changed(object, &mark, &here, &format!("changed {uid} {generation}")).await?,
+            Some(mark) => self.changed(object, mark, &here, &format!("changed {uid} {generation}"), &removed).await?,
         }
-        self.seen.insert(uid, generation);
+        let ours = claimed.map(|mark| (mark, Value::Object(fields::owned(object)).to_string().into()));
+        self.seen.insert(uid, Seen { generation, ours });
         Ok(())
     }
 
-    /// Whether somebody else took fields of ours and made them other than they should be.
-    async fn changed(&self, object: &Value, mark: &Mark, here: &Target, tag: &str) -> Result<(), String> {
-        if manager(object).is_none() {
+    /// Whether somebody else took fields of ours and made them other than they should be, or `removed` some since we looked last.
+    async fn changed(&self, object: &Value, mark: &Mark, here: &Target, tag: &str, removed: &[String]) -> Result<(), String> {
+        if manager(object).is_none() && removed.is_empty() {
             return Ok(()); // we and the controllers alone wrote it
         }
         let Some(rule) = self.rule_of(mark, here) else { return Ok(()) };
@@ -312,15 +325,17 @@ impl Eye {
         mark.put_on(&mut wanted);
         let cluster = self.deployer.cluster(&here.cluster).map_err(|t| t.to_string())?;
         let dry = Applying { force: false, dry_run: true };
-        let fields = match cluster.apply(here, &wanted, Some(object), &dry).await {
+        let mut fields = match cluster.apply(here, &wanted, Some(object), &dry).await {
             // what we created is ours, though it was not applied yet
             Err(Trouble::Owned(mut fields)) => {
                 fields.retain(|_, owner| owner != MANAGER);
                 fields
             }
             Err(trouble @ (Trouble::Away(_) | Trouble::Denied(_))) => return Err(trouble.to_string()),
-            _ => return Ok(()),
+            _ => BTreeMap::new(),
         };
+        // a field that is not there says nothing of who removed it
+        fields.extend(removed.iter().map(|field| (field.clone(), String::new())));
         if fields.is_empty() {
             return Ok(());
         }
@@ -447,7 +462,12 @@ fn data(finding: &Finding<'_>) -> Map<String, Value> {
     data.insert("target".into(), finding.target.data());
     data.insert("finding".into(), json!(finding.word));
     let image = finding.object.pointer("/spec/template/spec/containers/0/image").and_then(Value::as_str);
-    let manager = finding.fields.values().next().cloned().or_else(|| manager(finding.object).filter(|_| finding.word == "created"));
+    let manager = finding
+        .fields
+        .values()
+        .find(|owner| !owner.is_empty())
+        .cloned()
+        .or_else(|| manager(finding.object).filter(|_| finding.word == "created"));
     for (name, value) in [("image", image), ("manager", manager.as_deref()), ("reason", finding.reason.as_deref())] {
         if let Some(value) = value.filter(|value| !value.is_empty()) {
             data.insert(name.into(), json!(value));

@@ -28,6 +28,33 @@ fn a_change_by_hand_is_noticed_once() {
 }
 
 #[test]
+fn a_field_that_somebody_removes_is_noticed_once_and_put_back_by_a_rule_that_heals() {
+    for heals in [false, true] {
+        let (_dir, kube, engine) = stage();
+        let template = BY_URI.replace("image: {uri},", "image: {uri}, workingDir: /models,");
+        rule(&engine, &kube, &json!({"template": template, "heal": heals}));
+        version(&engine, "iris", 1, "registry/iris:1");
+        promote(&engine, "iris", 1);
+        expect(&engine, "iris", &[(1, "active")]);
+        // what was there is known once the watcher has seen it
+        let working =
+            || kube.kubectl(&["get", "deployment/iris-production", "-o", "jsonpath={.spec.template.spec.containers[0].workingDir}"]);
+        assert_eq!(working(), "/models");
+        let remove = r#"[{"op": "remove", "path": "/spec/template/spec/containers/0/workingDir"}]"#;
+        kube.kubectl(&["patch", "deployment/iris-production", "--type=json", "--patch", remove]);
+        let seen = one(&engine, "deployment.observed", |event| event["data"]["finding"] == "changed");
+        assert_eq!(seen["data"]["fields"], json!([".spec.template.spec.containers[name=\"model\"].workingDir"]), "{seen}");
+        if heals {
+            eventually("it is put back", || working() == "/models");
+        }
+        // neither what was told nor what we put back is told again
+        kube.kubectl(&["create", "deployment", "later", "--image=x"]);
+        one(&engine, "deployment.observed", |event| event["data"]["finding"] == "created");
+        assert_eq!((events(&engine, "deployment.observed").len(), working().as_str()), (2, if heals { "/models" } else { "" }));
+    }
+}
+
+#[test]
 fn a_rule_that_heals_puts_right_what_was_changed_or_removed() {
     let (_dir, kube, engine) = stage();
     rule(&engine, &kube, &json!({"template": BY_URI, "heal": true}));
