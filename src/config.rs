@@ -288,13 +288,16 @@ impl Serve {
         self.roles.as_ref().map_or_else(by_default, |roles| roles.contains(&role))
     }
 
-    /// Nobody is asked who they are yet, so others must not reach it unless that is wanted.
+    /// What is wanted must fit together; and nobody is asked who they are yet, so others must not reach it unless that is wanted.
     ///
     /// # Errors
     /// What to do instead.
     pub fn check(&self) -> Result<(), String> {
         if self.on_kafka().is_none() && Role::ALL.iter().any(|role| !self.has(*role)) {
             return Err("one instance alone has every role: --roles is for several on Kafka (--kafka)".into());
+        }
+        if self.search.url.is_some() && self.on_kafka().is_some() && self.database.is_none() {
+            return Err("--search on Kafka needs --database: instances that share none cannot agree on who keeps the index".into());
         }
         if self.listen.ip().is_loopback() || self.allow_unauthenticated {
             return Ok(());
@@ -340,6 +343,8 @@ mod tests {
         assert_eq!((serve.listen.to_string().as_str(), serve.check()), ("127.0.0.1:8400", Ok(())));
         let Command::Serve(serve) = parse("annals serve --listen 0.0.0.0:1").unwrap().command else { panic!("not serve") };
         assert!(serve.check().unwrap_err().contains("--allow-unauthenticated"));
+        let Command::Serve(serve) = parse("annals serve --kafka a:1 --search http://h:9200").unwrap().command else { panic!("not serve") };
+        assert!(serve.check().unwrap_err().contains("--database"));
         let Command::Serve(serve) = parse("annals serve --listen 0.0.0.0:1 --allow-unauthenticated").unwrap().command else {
             panic!("not serve")
         };
