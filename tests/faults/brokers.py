@@ -10,7 +10,7 @@ import tempfile
 import time
 
 from kills import counted
-from stage import Engine, Failure, Load, Service, Stage, eventually, main, silence
+from stage import Engine, Failure, Load, Service, Stage, eventually, main
 
 RESUMES_MAX_S = 30.0
 
@@ -30,8 +30,8 @@ def brokers(options):
                 led = len([1 for leader, _ in layout(bootstrap, stage) if leader == int(broker)])
                 cluster.do("kill", cluster.folder, broker)
                 killed = time.monotonic()
-                eventually(f"every partition accepts without broker {broker}", lambda since=killed: len(silence(load.lines(), since)) == 6)
-                took[f"broker {broker}, leader of {led}"] = round(max(silence(load.lines(), killed).values()), 2)
+                eventually(f"every partition accepts without broker {broker}", lambda since=killed: len(load.silence(since)) == 6)
+                took[f"broker {broker}, leader of {led}"] = round(max(load.silence(killed).values()), 2)
                 back(cluster, broker)
                 eventually(f"broker {broker} has caught up", lambda: all(in_sync == 3 for _, in_sync in layout(bootstrap, stage)))
             load.end()

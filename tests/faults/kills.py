@@ -8,7 +8,7 @@ import random
 import sys
 import time
 
-from stage import Engine, Failure, Load, Stage, eventually, free_port, main, silence
+from stage import Engine, Failure, Load, Stage, eventually, free_port, main
 
 ARBITER, DOOR = ("--roles", "arbiter"), ("--roles", "door,projector")
 RECOVERY_MAX_S, RECOVERY_ANY_MAX_S = 8.0, 15.0
@@ -35,12 +35,11 @@ def kills(options):
             moments.append((name, time.monotonic()))
             engines[name] = start(stage, name, ports[name]).ready()
             moment = moments[-1][1]
-            eventually(f"every partition accepts after the kill of {name}", lambda moment=moment: len(silence(load.lines(), moment)) == 6)
-        enough = lambda: sum(line["via"] == "http" for line in load.lines()) >= options.operations  # noqa: E731
-        eventually(f"there are {options.operations} operations to judge", enough, 300)
+            eventually(f"every partition accepts after the kill of {name}", lambda moment=moment: len(load.silence(moment)) == 6)
+        eventually(f"there are {options.operations} operations to judge", lambda: load.attempts() >= options.operations, 300)
         load.end()
         found = stage.judge(load, at_least=options.operations)
-        gaps = recoveries(load.lines(), moments)
+        gaps = recoveries(load, moments)
         # of a few kills the slowest one says more of the machine's other work than of the engine
         share, limit = (0.99, RECOVERY_MAX_S) if len(gaps) >= 100 else (1, RECOVERY_ANY_MAX_S)
         worst = sorted(gap for _, gap in gaps)[int(len(gaps) * share) - 1]
@@ -58,9 +57,9 @@ def start(stage, name, port):
     return Engine(stage, name, *(ARBITER if name.startswith("arbiter") else DOOR), port=port)
 
 
-def recoveries(lines, moments):
+def recoveries(load, moments):
     """For each kill how long the slowest partition took to accept again."""
-    return [(name, max(silence(lines, moment).values())) for name, moment in moments if silence(lines, moment)]
+    return [(name, max(silent.values())) for name, moment in moments if (silent := load.silence(moment))]
 
 
 def spread_of(gaps):

@@ -10,7 +10,7 @@ import sys
 import time
 
 from kills import counted
-from stage import Engine, Load, Proxied, Stage, eventually, main, silence
+from stage import Engine, Load, Proxied, Stage, eventually, main
 
 FAULTS = {
     "latency": {"do": "latency", "ms": 300, "jitter_ms": 200},
@@ -46,8 +46,8 @@ def network(options):
             time.sleep(chance.uniform(1, options.seconds))  # how long the fault lasts, not a wait for something
             proxies[name].do("heal")
             healed = time.monotonic()
-            eventually(f"every partition accepts after `{fault}` of {name}", lambda since=healed: len(silence(load.lines(), since)) == 6)
-            took[f"{fault}, {name}"] = round(max(silence(load.lines(), healed).values()), 2)
+            eventually(f"every partition accepts after `{fault}` of {name}", lambda since=healed: len(load.silence(since)) == 6)
+            took[f"{fault}, {name}"] = round(max(load.silence(healed).values()), 2)
         load.end()
         found = stage.judge(load)
         slow = {case: seconds for case, seconds in took.items() if seconds > HEALS_MAX_S}

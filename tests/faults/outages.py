@@ -11,7 +11,7 @@ import time
 
 from kills import counted
 from replay import differing
-from stage import Engine, Failure, Load, Service, Stage, eventually, main, silence
+from stage import Engine, Failure, Load, Service, Stage, eventually, main
 
 
 def outages(options):
@@ -62,7 +62,7 @@ def away(service, engines, load, seconds, told):
         eventually(f"{engine.name} says that {service.script.name} is away", lambda engine=engine: says(engine))
     time.sleep(max(0, seconds - (time.monotonic() - began)))  # how long it is away, not a wait for something
     since = time.monotonic()
-    eventually(f"every partition accepts without {service.script.name}", lambda: len(silence(load.lines(), since)) == 6)
+    eventually(f"every partition accepts without {service.script.name}", lambda: len(load.silence(since)) == 6)
     service.do("up", service.folder)
     for engine in engines:
         eventually(f"{engine.name} has it back", lambda engine=engine: engine.status("/readyz") == 200 and not engine.ask("/readyz")[1].get("notes"))

@@ -146,29 +146,48 @@ class Load:
         for url in urls:
             command += ["--url", url]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        self.read, self.count = 0, 0
+        self.at, self.accepts, self.over_http = 0, [], 0
         stage.loads.append(self)
 
-    def busy(self):
-        """How many partitions have accepted something."""
-        return len({line["position"].split(":")[0] for line in self.lines() if line["outcome"] == "accepted"})
+    def read_on(self):
+        """Reads what was written to the ledger since the last time; a line that is being written is left for the next."""
+        if not self.ledger.exists():
+            return
+        with self.ledger.open("rb") as ledger:
+            ledger.seek(self.at)
+            new = ledger.read()
+        whole = new[: new.rfind(b"\n") + 1]
+        self.at += len(whole)
+        for text in whole.splitlines():
+            self.over_http += b'"via": "http"' in text
+            if b'"outcome": "accepted"' in text:
+                line = json.loads(text)
+                self.accepts.append((line["start"], line["end"], line["position"].split(":")[0]))
 
     def accepted(self):
         """How many attempts were told accepted so far."""
-        if self.ledger.exists():
-            with self.ledger.open("rb") as ledger:
-                ledger.seek(self.read)
-                new = ledger.read()
-            whole = new[: new.rfind(b"\n") + 1]
-            self.read, self.count = self.read + len(whole), self.count + whole.count(b'"outcome": "accepted"')
-        return self.count
+        self.read_on()
+        return len(self.accepts)
 
-    def lines(self):
-        """The ledger so far; a line that is being written is left out."""
-        if not self.ledger.exists():
-            return []
-        text = self.ledger.read_text(encoding="utf-8")
-        return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+    def attempts(self):
+        """How many requests over HTTP were made so far, reads too."""
+        self.read_on()
+        return self.over_http
+
+    def busy(self):
+        """How many partitions have accepted something."""
+        self.read_on()
+        return len({partition for *_, partition in self.accepts})
+
+    def silence(self, moment):
+        """From a moment on: how long until each partition that was busy before accepted something new, in seconds."""
+        self.read_on()
+        busy = {partition for _, end, partition in self.accepts if end < moment}
+        later = {}
+        for _, end, partition in self.accepts:
+            if end >= moment:  # also one that began before
+                later[partition] = min(later.get(partition, end), end)
+        return {partition: later[partition] - moment for partition in busy if partition in later}
 
     def end(self):
         """Lets it finish what it began, and waits."""
@@ -296,17 +315,6 @@ class Proxied:
         if "error" in answer:
             raise Failure(f"the proxy cannot {what}: {answer['error']}")
         return answer
-
-
-def silence(lines, moment):
-    """From a moment on: how long until each partition that was busy before accepted something new, in seconds."""
-    accepted = [(line["start"], line["end"], line["position"].split(":")[0]) for line in lines if line["outcome"] == "accepted"]
-    busy = {partition for _, end, partition in accepted if end < moment}
-    later = {}
-    for start, end, partition in accepted:
-        if start >= moment or end >= moment:
-            later[partition] = min(later.get(partition, end), end)
-    return {partition: later[partition] - moment for partition in busy if partition in later}
 
 
 def main(doc, test, **defaults):

@@ -10,7 +10,7 @@ import sys
 import time
 
 from kills import counted
-from stage import Engine, Failure, Load, Stage, eventually, main, silence
+from stage import Engine, Failure, Load, Stage, eventually, main
 
 INSTANCES = ("one", "two", "three")
 LOST = re.compile(r"^annals_claims_lost_total\{[^}]*\} (\d+)", re.MULTILINE)
@@ -28,10 +28,10 @@ def unfenced(options):
         for number in range(options.rounds):
             since = time.monotonic()
             if number:
-                eventually("every partition goes on", lambda since=since: len(silence(load.lines(), since)) == 6)
-                waits.append(round(max(silence(load.lines(), since).values()), 2))
+                eventually("every partition goes on", lambda since=since: len(load.silence(since)) == 6)
+                waits.append(round(max(load.silence(since).values()), 2))
             else:
-                eventually("the load is accepted", lambda: len({line["position"].split(":")[0] for line in accepted(load)}) == 6)
+                eventually("the load is accepted", lambda: load.busy() == 6)
             time.sleep(options.seconds)  # how long a round lasts, not a wait for something
         load.end()
         lost = sum(claims_lost(engine) for engine in engines)
@@ -44,11 +44,6 @@ def unfenced(options):
         if any(codes.values()) or last.end():
             raise Failure(f"exit codes after SIGTERM: {codes}")
         return {"claims_lost": lost, "slowest_partition_s": waits, **counted(found)}
-
-
-def accepted(load):
-    """What was accepted so far."""
-    return [line for line in load.lines() if line["outcome"] == "accepted"]
 
 
 def claims_lost(engine):
