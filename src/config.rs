@@ -296,8 +296,8 @@ impl Serve {
         if self.on_kafka().is_none() && Role::ALL.iter().any(|role| !self.has(*role)) {
             return Err("one instance alone has every role: --roles is for several on Kafka (--kafka)".into());
         }
-        if self.search.url.is_some() && self.on_kafka().is_some() && self.database.is_none() {
-            return Err("--search on Kafka needs --database: instances that share none cannot agree on who keeps the index".into());
+        if self.search.url.is_some() && self.on_kafka().is_some() && self.database.is_none() && self.roles.is_none() {
+            return Err("nobody would keep the index: --search on Kafka needs --database, or --roles with actor for one instance".into());
         }
         if self.listen.ip().is_loopback() || self.allow_unauthenticated {
             return Ok(());

@@ -20,7 +20,8 @@ pub struct Repositories {
     /// each; read anew each time
     #[arg(long, env = "ANNALS_GIT_CREDENTIALS", value_name = "FILE")]
     pub git_credentials: Option<PathBuf>,
-    /// How long a repository's host may send and take nothing before it counts as away, in seconds
+    /// How long a job on a repository may give no sign before it is given up: nothing is sent or taken, no history walked; in
+    /// seconds
     #[arg(long, env = "ANNALS_GIT_SILENCE", value_name = "SECONDS", default_value_t = SILENCE, value_parser = value_parser!(u64).range(1..))]
     pub git_silence: u64,
     /// What becomes of a `trained` whose commit is dirty, missing or cannot be looked up, over HTTP; a rule with `lookup` records

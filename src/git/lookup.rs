@@ -200,6 +200,7 @@ fn tips(opened: &Opened) -> Result<(Vec<(String, Oid)>, bool), Trouble> {
     let mut tips = Vec::new();
     for glob in ["refs/heads/*", "refs/tags/*"] {
         for reference in opened.repository.references_glob(glob)? {
+            opened.moves();
             let reference = reference?;
             // a tag may name something that is no commit, and a broken reference leads nowhere
             let (Ok(name), Ok(commit)) = (reference.name(), reference.peel_to_commit()) else { continue };
@@ -227,6 +228,7 @@ fn descendants(opened: &Opened, commit: Oid, tips: &[(String, Oid)]) -> Result<O
     }
     let (mut children, mut is_there, mut count): (HashMap<Oid, Vec<Oid>>, bool, usize) = (HashMap::new(), false, 0);
     for id in walk {
+        opened.moves();
         let id = id?;
         count += 1;
         if count > COMMITS_MAX {

@@ -65,7 +65,7 @@ pub struct Access {
     pub copies: PathBuf,
     /// The file with users and tokens.
     pub credentials: Option<PathBuf>,
-    /// Told, many times a second, that the repository's host sends or takes something.
+    /// Told, many times a second, that something moves: the host sends or takes, or a history is walked.
     pub moves: fn(),
 }
 
@@ -135,6 +135,11 @@ impl Access {
 }
 
 impl Opened {
+    /// Says that something moves.
+    pub fn moves(&self) {
+        (self.access.moves)();
+    }
+
     /// Takes away what a fetch left that was killed: nothing goes on from it, and it may be large. Only one job at a time is at
     /// work on a copy, so that it is nobody's now.
     fn sweep(&self) {
@@ -147,12 +152,12 @@ impl Opened {
     fn fetch(&self, url: &Url) -> Result<(), Error> {
         let mut callbacks = callbacks(&self.access, url);
         callbacks.transfer_progress(|progress| {
-            (self.access.moves)();
+            self.moves();
             progress.received_bytes() <= FETCH_BYTES_MAX
         });
         // a host may count and compress for a long time before it sends anything else
         callbacks.sideband_progress(|_| {
-            (self.access.moves)();
+            self.moves();
             true
         });
         let mut options = FetchOptions::new();
@@ -233,9 +238,9 @@ impl Opened {
             *refused.borrow_mut() = status.map(str::to_owned);
             Ok(())
         });
-        callbacks.push_transfer_progress(|_, _, _| (self.access.moves)());
+        callbacks.push_transfer_progress(|_, _, _| self.moves());
         callbacks.sideband_progress(|bytes| {
-            (self.access.moves)();
+            self.moves();
             let mut told = told.borrow_mut();
             if told.len() < super::SAID_MAX {
                 told.push_str(&String::from_utf8_lossy(bytes));

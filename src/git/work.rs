@@ -16,7 +16,7 @@ use super::{Trouble, short};
 /// Longest job, in bytes.
 const JOB_BYTES_MAX: u64 = 1024 * 1024;
 /// How long the end waits for a reference that is being written.
-const WRITE_MAX: Duration = Duration::from_secs(10);
+pub const WRITE_MAX: Duration = Duration::from_secs(10);
 /// How often it is said that something moves.
 const SIGN_PACE: Duration = Duration::from_millis(200);
 

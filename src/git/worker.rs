@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::sync::{OnceCell, Semaphore};
@@ -14,7 +14,7 @@ use super::Trouble;
 use super::lookup::{Code, Found, Outcome, named};
 use super::place::{Allowed, Place};
 use super::put::{Put, Wanted};
-use super::work::{Answer, Job, Todo};
+use super::work::{Answer, Job, Todo, WRITE_MAX};
 
 /// Most jobs at once.
 const JOBS_MAX: usize = 4;
@@ -154,7 +154,7 @@ impl Worker {
             // what has begun goes on if nobody waits any longer: else the first copy of a large repository would begin anew each time
             let begun = tokio::spawn(async move {
                 let _held = (turn, permit);
-                tokio::time::timeout(JOB_MAX, do_job(&job, silence_max)).await.unwrap_or_else(|_| Err(late(JOB_MAX)))
+                do_job(&job, silence_max).await
             });
             begun.await.map_err(|e| format!("the process was left alone: {e}"))?
         };
@@ -166,12 +166,13 @@ fn late(after: Duration) -> String {
     format!("it took longer than {} s", after.as_secs())
 }
 
-/// One job by one process; dropping this ends it.
+/// One job by one process. It ends when its standard input does, so also when this is dropped; it is killed only if it does not,
+/// since it may be writing.
 async fn do_job(job: &Job, silence_max: Duration) -> Result<Answer, String> {
     std::fs::create_dir_all(&job.copies).map_err(|e| format!("no copies can be kept in {}: {e}", job.copies.display()))?;
     let mut command = tokio::process::Command::new(program()?);
     command.args(["git", "work"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-    command.process_group(0).kill_on_drop(true);
+    command.process_group(0);
     for name in SECRETS.iter().chain(&ELSEWHERE) {
         command.env_remove(name);
     }
@@ -183,16 +184,23 @@ async fn do_job(job: &Job, silence_max: Duration) -> Result<Answer, String> {
     input.write_all(&line).await.map_err(|e| format!("the process did not take its job: {e}"))?;
     let mut lines = BufReader::new(output.take(ANSWER_BYTES_MAX)).lines();
     // its standard input stays open meanwhile: should we be no more, it ends
-    let answer = loop {
-        let line = tokio::time::timeout(silence_max, lines.next_line()).await;
-        let line = line.map_err(|_| format!("nothing came for {} s", silence_max.as_secs()))?;
-        match line.map_err(|e| format!("the process's answer could not be read: {e}"))? {
-            Some(sign) if sign.is_empty() => {}
-            answer => break answer.unwrap_or_default(),
-        }
+    let until = Instant::now() + JOB_MAX;
+    let read = loop {
+        let left = until.saturating_duration_since(Instant::now());
+        break match tokio::time::timeout(silence_max.min(left), lines.next_line()).await {
+            Ok(Ok(Some(sign))) if sign.is_empty() => continue,
+            Ok(read) => read.map_err(|e| format!("the process's answer could not be read: {e}")),
+            Err(_) if left < silence_max => Err(late(JOB_MAX)),
+            Err(_) => Err(format!("nothing came for {} s", silence_max.as_secs())),
+        };
     };
     drop(input);
-    let status = child.wait().await.map_err(|e| format!("the process was lost: {e}"))?;
+    let ended = tokio::time::timeout(WRITE_MAX + Duration::from_secs(1), child.wait()).await;
+    if ended.is_err() {
+        let _ = child.kill().await;
+    }
+    let answer = read?.unwrap_or_default();
+    let status = ended.map_err(|_| "the process did not end".to_owned())?.map_err(|e| format!("the process was lost: {e}"))?;
     match serde_json::from_str(&answer) {
         Ok(Answer::Unread(why)) => Err(format!("the process could not read its job: {why}")),
         Ok(answer) => Ok(answer),

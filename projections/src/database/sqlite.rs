@@ -25,6 +25,8 @@ pub(crate) struct Sqlite {
     place: Place,
     readers: SqlitePool,
     writer: Mutex<SqliteConnection>,
+    /// How the writer is made anew.
+    writing: SqliteConnectOptions,
 }
 
 impl Sqlite {
@@ -60,11 +62,18 @@ impl Sqlite {
             }
         }
         let readers = SqlitePoolOptions::new().max_connections(READERS_MAX).connect_lazy_with(options.read_only(true));
-        Ok(Self { place, readers, writer: writer.into() })
+        Ok(Self { place, readers, writer: writer.into(), writing })
     }
 
+    /// The connection that writes. An error that makes SQLite end a transaction by itself, such as a full disk, leaves sqlx
+    /// believing that one is open: then what is written later would be inside of it, for nobody to see. Such a connection is
+    /// made anew.
     async fn only(&self) -> Result<Held<'_>, sqlx::Error> {
-        Ok(Box::new(Behind(self.writer.lock().await)))
+        let mut writer = self.writer.lock().await;
+        if writer.ping().await.is_err() || writer.is_in_transaction() {
+            *writer = self.writing.connect().await?;
+        }
+        Ok(Box::new(Behind(writer)))
     }
 }
 
@@ -266,5 +275,30 @@ pub(super) fn migration(place: &Place, e: MigrateError, fault: impl Fn(&Place, s
         }
         MigrateError::Execute(e) | MigrateError::ExecuteMigration(e, _) => fault(place, e),
         other => Error::Unavailable(sqlx::Error::Migrate(Box::new(other))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::database::kept::VIEWS;
+
+    #[tokio::test]
+    async fn a_transaction_that_the_database_ended_itself_hides_nothing_that_is_written_later() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = Sqlite::open(&VIEWS, dir.path(), "journal").await.unwrap();
+        let insert = "INSERT INTO positions (view, partition, seq, hash, \"offset\", recorded) VALUES ('x', 0, 1, '', 1, 1)";
+        for what in ["ROLLBACK", insert] {
+            let mut held = file.writer("x").await.unwrap();
+            let mut transaction = held.begin("x").await.unwrap();
+            transaction.on().run(Statement::new(what.to_owned(), Vec::new())).await.unwrap(); // SQLite's own, and then ours
+            drop(transaction);
+        }
+        let mut held = file.writer("x").await.unwrap();
+        let mut transaction = held.begin("x").await.unwrap();
+        transaction.on().run(Statement::new(insert.to_owned(), Vec::new())).await.unwrap();
+        transaction.commit().await.unwrap();
+        let found = file.reader().await.unwrap().rows(Statement::new("SELECT view FROM positions".to_owned(), Vec::new())).await.unwrap();
+        assert_eq!(found.len(), 1);
     }
 }

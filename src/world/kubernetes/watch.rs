@@ -125,8 +125,10 @@ struct Eye {
 /// An object as it was judged.
 struct Seen {
     generation: i64,
-    /// If it is one of ours: what it said of itself, and which fields of it were ours, as JSON.
-    ours: Option<(Mark, Box<str>)>,
+    /// What it said of itself.
+    mark: Option<Mark>,
+    /// Which fields of it were ours, as JSON; empty if it is none of ours.
+    owned: Box<str>,
 }
 
 /// What could not be judged when it was seen.
@@ -286,33 +288,36 @@ impl Eye {
         }
         let (uid, generation) =
             (text(object, "/metadata/uid").to_owned(), object.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or(0));
-        let before = self.seen.get(&uid);
-        if before.is_some_and(|before| before.generation == generation) {
+        let (before, mark) = (self.seen.get(&uid), Mark::of(object));
+        let is_new = before.is_none_or(|before| before.generation != generation);
+        if !is_new && before.is_some_and(|before| before.mark == mark) {
             return Ok(());
         }
-        let before = before.and_then(|before| before.ours.as_ref()).filter(|(mark, _)| Mark::of(object).as_ref() == Some(mark));
-        let owned = before.and_then(|(_, owned)| serde_json::from_str(owned).ok()).unwrap_or_default();
-        let removed = fields::missing(&owned, object);
+        let owned = before.filter(|before| before.mark == mark).and_then(|before| serde_json::from_str(&before.owned).ok());
+        let owned: Map<String, Value> = owned.unwrap_or_default();
         let here = self.target(text(object, "/metadata/name"));
-        let claimed = match Mark::of(object) {
-            Some(mark) => self.deployer.made(&here, &mark).await?.then_some(mark),
-            None => None,
+        let is_ours = match &mark {
+            Some(mark) => self.deployer.made(&here, mark).await?,
+            None => false,
         };
-        match &claimed {
+        match mark.as_ref().filter(|_| is_ours) {
+            // what it says of itself is another thing, and nothing else of it
+            _ if !is_new => {}
             None => {
                 let tag = format!("created {uid}");
                 let finding = Finding { word: "created", key: None, target: here, object, fields: BTreeMap::new(), tag, reason: None };
                 self.report(&finding).await?;
             }
-            Some(mark) => self.changed(object, mark, &here, &format!("changed {uid} {generation}"), &removed).await?,
+            Some(mark) => self.changed(object, mark, &here, &format!("changed {uid} {generation}"), &owned).await?,
         }
-        let ours = claimed.map(|mark| (mark, Value::Object(fields::owned(object)).to_string().into()));
-        self.seen.insert(uid, Seen { generation, ours });
+        let owned = if is_ours { Value::Object(fields::owned(object)).to_string().into() } else { Box::default() };
+        self.seen.insert(uid, Seen { generation, mark, owned });
         Ok(())
     }
 
-    /// Whether somebody else took fields of ours and made them other than they should be, or `removed` some since we looked last.
-    async fn changed(&self, object: &Value, mark: &Mark, here: &Target, tag: &str, removed: &[String]) -> Result<(), String> {
+    /// Whether somebody else took fields of ours and made them other than they should be, or removed some that were `owned`.
+    async fn changed(&self, object: &Value, mark: &Mark, here: &Target, tag: &str, owned: &Map<String, Value>) -> Result<(), String> {
+        let mut removed = fields::missing(owned, object);
         if manager(object).is_none() && removed.is_empty() {
             return Ok(()); // we and the controllers alone wrote it
         }
@@ -324,18 +329,26 @@ impl Eye {
         let Ok(mut wanted) = manifest(kubernetes, here, model, &channel, (mark.version, &details)) else { return Ok(()) };
         mark.put_on(&mut wanted);
         let cluster = self.deployer.cluster(&here.cluster).map_err(|t| t.to_string())?;
-        let dry = Applying { force: false, dry_run: true };
-        let mut fields = match cluster.apply(here, &wanted, Some(object), &dry).await {
+        let dry = |force| Applying { force, dry_run: true };
+        let (mut fields, mut put) = match cluster.apply(here, &wanted, Some(object), &dry(false)).await {
             // what we created is ours, though it was not applied yet
             Err(Trouble::Owned(mut fields)) => {
                 fields.retain(|_, owner| owner != MANAGER);
-                fields
+                (fields, None)
             }
             Err(trouble @ (Trouble::Away(_) | Trouble::Denied(_))) => return Err(trouble.to_string()),
-            _ => BTreeMap::new(),
+            put => (BTreeMap::new(), put.ok()),
         };
-        // a field that is not there says nothing of who removed it
-        fields.extend(removed.iter().map(|field| (field.clone(), String::new())));
+        if !removed.is_empty() {
+            if put.is_none() {
+                put = cluster.apply(here, &wanted, Some(object), &dry(true)).await.ok();
+            }
+            // only what we would put back: the rest the server does not keep, or the rule does not want any more
+            let still = put.map(|put| fields::missing(owned, &put));
+            removed.retain(|field| still.as_ref().is_some_and(|still| !still.contains(field)));
+            // a field that is not there says nothing of who removed it
+            fields.extend(removed.into_iter().map(|field| (field, String::new())));
+        }
         if fields.is_empty() {
             return Ok(());
         }

@@ -31,7 +31,9 @@ fn a_change_by_hand_is_noticed_once() {
 fn a_field_that_somebody_removes_is_noticed_once_and_put_back_by_a_rule_that_heals() {
     for heals in [false, true] {
         let (_dir, kube, engine) = stage();
-        let template = BY_URI.replace("image: {uri},", "image: {uri}, workingDir: /models,");
+        // the server keeps no empty value: that is nobody's doing
+        let nothing = BY_URI.replace("env: [", "env: [{name: NOTHING, value: \"\"}, ");
+        let template = nothing.replace("image: {uri},", "image: {uri}, workingDir: /models,");
         rule(&engine, &kube, &json!({"template": template, "heal": heals}));
         version(&engine, "iris", 1, "registry/iris:1");
         promote(&engine, "iris", 1);
@@ -51,6 +53,24 @@ fn a_field_that_somebody_removes_is_noticed_once_and_put_back_by_a_rule_that_hea
         kube.kubectl(&["create", "deployment", "later", "--image=x"]);
         one(&engine, "deployment.observed", |event| event["data"]["finding"] == "created");
         assert_eq!((events(&engine, "deployment.observed").len(), working().as_str()), (2, if heals { "/models" } else { "" }));
+        // what we take away ourselves, since the rule says so now, nobody else did
+        rule(&engine, &kube, &json!({"template": nothing, "heal": heals}));
+        let of = |field: &str| {
+            let observed = events(&engine, "deployment.observed");
+            observed.iter().filter(|event| event["data"]["fields"].to_string().contains(field)).count()
+        };
+        eventually("the watcher knows the rule as it is now", || {
+            kube.kubectl(&["set", "image", "deployment/iris-production", "model=registry/other:9"]);
+            eventually("the image is told", || of("image") >= 1);
+            if heals {
+                eventually("the image is what it was", || kube.image("iris-production") == "registry/iris:1");
+            }
+            working().is_empty()
+        });
+        kube.kubectl(&["create", "deployment", "latest", "--image=x"]);
+        let created = || events(&engine, "deployment.observed").iter().filter(|event| event["data"]["finding"] == "created").count();
+        eventually("what came last is told", || created() == 2);
+        assert_eq!((of("workingDir"), of("NOTHING")), (1, 0));
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::{OnDisk, judge};
 use crate::journal::suite::{Kit, create, eventually, key_in, propose};
-use crate::journal::{AppendError, Journal};
+use crate::journal::{AppendError, Batch, Journal};
 
 /// Commits a new model in each partition, all while the writer is held; returns their outcomes.
 fn commit_together(kit: &OnDisk, meanwhile: impl FnOnce()) -> Vec<Result<(), AppendError>> {
@@ -82,4 +82,31 @@ fn a_claim_fences_a_batch_that_waits_for_a_leader() {
         .unwrap();
     assert!(matches!(waiting.unwrap().join().unwrap(), Err(AppendError::Fenced)));
     assert_eq!(journal.end(0).unwrap(), 1);
+}
+
+#[test]
+fn what_somebody_else_wrote_between_ours_is_read_in_its_place() {
+    let kit = OnDisk::fresh();
+    let journal = kit.sqlite();
+    for n in 0..4 {
+        propose(journal, 0, create(&key_in(journal, 0, n), &n.to_string()));
+    }
+    let queued = journal.proposals(0, 0, 10).unwrap();
+    let mut batch = judge(journal, 0, &queued);
+    let (mut claim, all) = (journal.claim(0).unwrap(), batch.records.clone());
+    let last = batch.records.split_off(3);
+    let foreign = batch.records.split_off(2).remove(0);
+    claim.append(batch).unwrap();
+    claim.commit().unwrap();
+    kit.forge(0, &foreign);
+    let seqs = |from| journal.records(0, from, 1).unwrap().items.into_iter().map(|found| found.offset).collect::<Vec<_>>();
+    assert_eq!((seqs(2), seqs(3)), (vec![2], vec![3]), "also where the newest of ours end");
+    claim.append(Batch { records: last, verdicts: Vec::new() }).unwrap();
+    claim.commit().unwrap();
+    let (mut found, mut from) = (Vec::new(), 1);
+    while let Some(located) = journal.records(0, from, 1).unwrap().items.pop() {
+        from = located.offset + 1;
+        found.push(located.record);
+    }
+    assert_eq!(found, all);
 }
