@@ -60,7 +60,10 @@ fn look_for(fields: &Map<String, Value>, there: &Value, at: &str, missing: &mut 
                 let has_keys = |element: &&Value| keys.iter().all(|(name, value)| element.get(name) == Some(value));
                 (format!("{at}[{named}]"), elements().find(has_keys))
             }
-            Some(("v", text)) => (format!("{at}[={text}]"), elements().find(|element| element.to_string() == text)),
+            Some(("v", text)) => {
+                let value: Option<Value> = serde_json::from_str(text).ok();
+                (format!("{at}[={text}]"), elements().find(|element| Some(*element) == value.as_ref()))
+            }
             _ => continue,
         };
         match (here, below) {
