@@ -219,9 +219,10 @@ fn decoded<T: Send>(mut messages: Vec<BorrowedMessage<'_>>, decode: &(impl Fn(&B
 }
 
 fn is_passing(error: &KafkaError) -> bool {
-    use RDKafkaErrorCode::{BrokerTransportFailure, LeaderNotAvailable, NotLeaderForPartition, UnknownTopicOrPartition};
+    use RDKafkaErrorCode::{AllBrokersDown, BrokerTransportFailure, LeaderNotAvailable, NotLeaderForPartition, UnknownTopicOrPartition};
     let code = error.rdkafka_error_code();
-    matches!(code, Some(BrokerTransportFailure | LeaderNotAvailable | NotLeaderForPartition | UnknownTopicOrPartition))
+    // with one broker, all are down as soon as one connection is lost
+    matches!(code, Some(AllBrokersDown | BrokerTransportFailure | LeaderNotAvailable | NotLeaderForPartition | UnknownTopicOrPartition))
 }
 
 fn gone(name: &str, partition: u32, from: u64, low: u64) -> ReadError {
