@@ -11,6 +11,7 @@
 pub mod adopt;
 pub mod cluster;
 pub mod fields;
+pub mod finding;
 pub mod mark;
 pub mod registry;
 pub mod retire;

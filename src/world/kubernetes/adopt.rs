@@ -7,10 +7,10 @@ use serde_json::{Map, Value, json};
 
 use super::Deployer;
 use super::cluster::{Applying, Cluster, MANAGER, Target, Trouble, resource};
+use super::finding::manager;
 use super::mark::Mark;
 use super::standing::{self, Standing};
 use super::template::{Made, Manifest, member};
-use super::watch::manager;
 use crate::world::propose::{NotProposed, Proposed, Wanted};
 
 /// How long an object may take that was on its way when it was taken over.

@@ -9,11 +9,12 @@ use futures_util::StreamExt;
 use kube::api::{Api, DynamicObject};
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as follow};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use tokio::sync::watch;
 
 use super::cluster::{Applying, MANAGER, Target, Trouble, as_json, resource, trouble};
 use super::fields;
+use super::finding::{Finding, manager};
 use super::mark::Mark;
 use super::registry::Known;
 use super::template::{Made, NAMESPACE};
@@ -136,18 +137,6 @@ struct Undone {
     object: Value,
     is_gone: bool,
     since: Instant,
-}
-
-/// What there is to say about an object.
-struct Finding<'a> {
-    word: &'static str,
-    key: Option<String>,
-    target: Target,
-    object: &'a Value,
-    fields: BTreeMap<String, String>,
-    /// Tells it from every other finding.
-    tag: String,
-    reason: Option<String>,
 }
 
 impl Eye {
@@ -448,7 +437,7 @@ impl Eye {
             rules.iter().filter_map(of_kubernetes).find(|(_, k)| k.cluster == self.place.cluster && namespace(k) == self.place.namespace);
         let Some((rule, _)) = here else { return Ok(()) };
         let subject = finding.key.clone().unwrap_or_else(|| format!("{}/_system", rule.workspace));
-        let wanted = Wanted { kind: Kind::DeploymentObserved, subject, data: data(finding), tag: finding.tag.clone() };
+        let wanted = Wanted { kind: Kind::DeploymentObserved, subject, data: finding.data(), tag: finding.tag.clone() };
         match self.deployer.proposer.outside(&format!("trigger:{}", rule.name), &wanted).await {
             Ok(_) => Ok(()),
             // It is no deployment of that model any more: nothing is wrong then.
@@ -468,37 +457,6 @@ fn says_stranger(error: &watcher::Error) -> bool {
         return false;
     };
     matches!(trouble(cause), Trouble::Stranger(_))
-}
-
-fn data(finding: &Finding<'_>) -> Map<String, Value> {
-    let mut data = Map::new();
-    data.insert("target".into(), finding.target.data());
-    data.insert("finding".into(), json!(finding.word));
-    let image = finding.object.pointer("/spec/template/spec/containers/0/image").and_then(Value::as_str);
-    let manager = finding
-        .fields
-        .values()
-        .find(|owner| !owner.is_empty())
-        .cloned()
-        .or_else(|| manager(finding.object).filter(|_| finding.word == "created"));
-    for (name, value) in [("image", image), ("manager", manager.as_deref()), ("reason", finding.reason.as_deref())] {
-        if let Some(value) = value.filter(|value| !value.is_empty()) {
-            data.insert(name.into(), json!(value));
-        }
-    }
-    if !finding.fields.is_empty() {
-        data.insert("fields".into(), json!(finding.fields.keys().take(100).collect::<Vec<_>>()));
-    }
-    data
-}
-
-/// Who wrote the object, beside us and the controllers.
-pub(super) fn manager(object: &Value) -> Option<String> {
-    let entries = object.pointer("/metadata/managedFields")?.as_array()?;
-    let hand = |entry: &&Value| {
-        entry["subresource"].is_null() && ![MANAGER, "kube-controller-manager"].contains(&entry["manager"].as_str().unwrap_or_default())
-    };
-    entries.iter().rfind(hand)?["manager"].as_str().map(str::to_owned)
 }
 
 fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
