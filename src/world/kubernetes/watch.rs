@@ -330,7 +330,10 @@ impl Eye {
         };
         if !removed.is_empty() {
             if put.is_none() {
-                put = cluster.apply(here, &wanted, Some(object), &dry(true)).await.ok();
+                put = match cluster.apply(here, &wanted, Some(object), &dry(true)).await {
+                    Err(trouble @ (Trouble::Away(_) | Trouble::Denied(_))) => return Err(trouble.to_string()),
+                    put => put.ok(),
+                };
             }
             // only what we would put back: the rest the server does not keep, or the rule does not want any more
             let still = put.map(|put| fields::missing(owned, &put));
