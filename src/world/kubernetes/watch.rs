@@ -12,12 +12,12 @@ use kube::runtime::{WatchStreamExt, watcher as follow};
 use serde_json::{Map, Value};
 use tokio::sync::watch;
 
-use super::cluster::{Applying, MANAGER, Target, Trouble, as_json, resource, trouble};
+use super::cluster::{Applying, Cluster, MANAGER, Target, Trouble, as_json, resource, trouble};
 use super::fields;
 use super::finding::{Finding, manager};
 use super::mark::Mark;
 use super::registry::Known;
-use super::template::{Made, NAMESPACE};
+use super::template::{Made, Manifest, NAMESPACE};
 use super::{Deployer, Putting, count_of, manifest, target};
 use crate::world::propose::{NotProposed, Wanted};
 use crate::world::rule::fit::matches;
@@ -318,22 +318,17 @@ impl Eye {
         let Ok(mut wanted) = manifest(kubernetes, here, model, &channel, (mark.version, &details)) else { return Ok(()) };
         mark.put_on(&mut wanted);
         let cluster = self.deployer.cluster(&here.cluster).map_err(|t| t.to_string())?;
-        let dry = |force| Applying { force, dry_run: true };
-        let (mut fields, mut put) = match cluster.apply(here, &wanted, Some(object), &dry(false)).await {
+        let (mut fields, mut put) = match would_be(cluster, here, &wanted, false).await? {
             // what we created is ours, though it was not applied yet
             Err(Trouble::Owned(mut fields)) => {
                 fields.retain(|_, owner| owner != MANAGER);
                 (fields, None)
             }
-            Err(trouble @ (Trouble::Away(_) | Trouble::Denied(_))) => return Err(trouble.to_string()),
             put => (BTreeMap::new(), put.ok()),
         };
         if !removed.is_empty() {
             if put.is_none() {
-                put = match cluster.apply(here, &wanted, Some(object), &dry(true)).await {
-                    Err(trouble @ (Trouble::Away(_) | Trouble::Denied(_))) => return Err(trouble.to_string()),
-                    put => put.ok(),
-                };
+                put = would_be(cluster, here, &wanted, true).await?.ok();
             }
             // only what we would put back: the rest the server does not keep, or the rule does not want any more
             let still = put.map(|put| fields::missing(owned, &put));
@@ -450,6 +445,14 @@ impl Eye {
             }
             Err(NotProposed::Unsettled(why)) => Err(why),
         }
+    }
+}
+
+/// What the object would be if this were applied; an error if that cannot be asked now.
+async fn would_be(cluster: &Cluster, here: &Target, wanted: &Manifest, force: bool) -> Result<Result<Value, Trouble>, String> {
+    match cluster.apply(here, wanted, None, &Applying { force, dry_run: true }).await {
+        Err(trouble @ (Trouble::Away(_) | Trouble::Denied(_))) => Err(trouble.to_string()),
+        answer => Ok(answer),
     }
 }
 
