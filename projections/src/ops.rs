@@ -25,7 +25,7 @@ use annals_events::time::Timestamp;
 
 pub use self::cursors::CursorRow;
 pub use self::dispatch::{Dispatched, NewTask, RuleKind, RuleRow};
-pub use self::listing::{Counts, TaskFilter};
+pub use self::listing::{Counts, Failing, TaskFilter};
 pub use self::secrets::Secret;
 pub use self::settle::{RULE_TASKS_MAX, Replay, Settled};
 pub use self::task::{Place, Task, TaskState};

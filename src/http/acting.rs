@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use annals_events::time::Timestamp;
-use annals_projections::ops::{Counts, TaskFilter, TaskState};
+use annals_projections::ops::{Counts, Failing, TaskFilter, TaskState};
 use annals_projections::{Ops, Page};
 use axum::extract::State;
 use axum::response::Response;
@@ -67,6 +67,11 @@ pub struct RuleStanding {
     /// What is the matter with the rule: it cannot be meant, or nobody here can do what it says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
+    /// Models whose next task failed, and is tried again.
+    pub failing: u64,
+    /// Why the one of those that was tried last failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_failed: Option<String>,
     /// Why the newest parked task is parked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_parked: Option<String>,
@@ -83,6 +88,7 @@ pub async fn acting(State(app): State<App>) -> Result<Response, Problem> {
     let standing = world.as_ref().map(|world| world.standing()).unwrap_or_default();
     let book = Book::of(ops.dispatched().await.map_err(problem)?.rules);
     let counts: HashMap<_, _> = ops.counts().await.map_err(problem)?.into_iter().map(|counts| (counts.rule.clone(), counts)).collect();
+    let failing: HashMap<_, _> = ops.failing().await.map_err(problem)?.into_iter().map(|failing| (failing.rule.clone(), failing)).collect();
     let mut rules = Vec::new();
     for (id, page) in book.pages().filter(|(_, page)| page.row.state != RuleState::Removed.as_str()) {
         let counts = counts.get(id);
@@ -94,7 +100,7 @@ pub async fn acting(State(app): State<App>) -> Result<Response, Problem> {
         };
         let told = counts.is_some_and(|counts| counts.pending + counts.running + counts.parked > 0) || wrong.is_some();
         if told && rules.len() < RULES_MAX {
-            rules.push(rule_standing(&ops, id, &page.row.state, counts, wrong).await?);
+            rules.push(rule_standing(&ops, id, &page.row.state, (counts, failing.get(id)), wrong).await?);
         }
     }
     let worker = world.as_ref().and_then(|world| world.actors.repositories.clone());
@@ -109,7 +115,13 @@ pub async fn acting(State(app): State<App>) -> Result<Response, Problem> {
     }))
 }
 
-async fn rule_standing(ops: &Ops, id: &str, state: &str, counts: Option<&Counts>, wrong: Option<String>) -> Result<RuleStanding, Problem> {
+async fn rule_standing(
+    ops: &Ops,
+    id: &str,
+    state: &str,
+    (counts, failing): (Option<&Counts>, Option<&Failing>),
+    wrong: Option<String>,
+) -> Result<RuleStanding, Problem> {
     let parked = counts.map_or(0, |counts| counts.parked);
     let last_parked = if parked == 0 {
         None
@@ -126,6 +138,8 @@ async fn rule_standing(ops: &Ops, id: &str, state: &str, counts: Option<&Counts>
         parked,
         oldest_pending_s: oldest_s(counts, wall_clock()),
         problem: wrong,
+        failing: failing.map_or(0, |failing| failing.tasks),
+        last_failed: failing.and_then(|failing| failing.note.clone()),
         last_parked,
     })
 }

@@ -22,7 +22,7 @@ use super::problem::Problem;
 use super::publish::SETTLE_MAX;
 use super::read::ask::{page_of, problem};
 use crate::journal::wall_clock;
-use crate::world::rule::{Family, State as RuleState, rule_id};
+use crate::world::rule::{Family, State as RuleState};
 
 /// How long the dispatcher is waited for, so that who has changed something sees it changed.
 const KNOWN_MAX: Duration = Duration::from_secs(5);
@@ -176,8 +176,6 @@ pub async fn propose(app: &App, ops: &Ops, which: &Which<'_>, mut data: Map<Stri
     match verdict.outcome {
         Outcome::Accepted(place) | Outcome::Duplicate(place) => {
             known(ops, answer.partition, place.seq).await?;
-            // what failed with the rule as it was need not wait as long as that one had earned
-            ops.replay(&rule_id(family, workspace, name), Replay::Waiting, wall_clock()).await.map_err(problem)?;
             Ok(Changed(true))
         }
         Outcome::Refused(refusal) if refusal.code == Code::NoChange => Ok(Changed(false)),

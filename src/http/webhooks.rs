@@ -2,9 +2,7 @@
 
 pub mod deliveries;
 
-use annals_projections::Page;
-use annals_projections::ops::{Counts, Ops, Replay, RuleRow, TaskFilter, TaskState};
-use annals_projections::page::LIMIT_MAX;
+use annals_projections::ops::{Counts, Failing, Ops, Replay, RuleRow};
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -111,7 +109,9 @@ pub struct Webhook {
     /// When the event of the oldest one that waits was recorded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oldest_pending: Option<String>,
-    /// If it is paused: what was answered last to one of those that wait (the newest 1,000).
+    /// Models whose next delivery failed, and is tried again.
+    pub failing: u64,
+    /// What was answered to the one of those that was tried last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_note: Option<String>,
     /// `whsec_…`: of a new HMAC key, told here and never again.
@@ -136,10 +136,11 @@ pub struct Webhooks {
 ))]
 pub async fn list(State(app): State<App>, Query(within): Query<Within>) -> Result<Response, Problem> {
     let ops = ops(&app).await?;
-    let (rows, counts) = (ops.dispatched().await.map_err(problem)?.rules, ops.counts().await.map_err(problem)?);
+    let rows = ops.dispatched().await.map_err(problem)?.rules;
+    let (counts, failing) = (ops.counts().await.map_err(problem)?, ops.failing().await.map_err(problem)?);
     let mut items = Vec::new();
     for row in rows.iter().filter(|row| is_of(row, Family::Subscription, within.workspace())) {
-        items.push(shown(&ops, row, &counts).await?);
+        items.push(shown(&ops, row, &counts, &failing).await?);
     }
     Ok(super::json(&Webhooks { items }))
 }
@@ -302,14 +303,15 @@ fn endpoint(row: &RuleRow) -> Result<Endpoint, Problem> {
 }
 
 async fn one(ops: &Ops, row: &RuleRow) -> Result<Webhook, Problem> {
-    shown(ops, row, &ops.counts().await.map_err(problem)?).await
+    let (counts, failing) = (ops.counts().await.map_err(problem)?, ops.failing().await.map_err(problem)?);
+    shown(ops, row, &counts, &failing).await
 }
 
-async fn shown(ops: &Ops, row: &RuleRow, counts: &[Counts]) -> Result<Webhook, Problem> {
+async fn shown(ops: &Ops, row: &RuleRow, counts: &[Counts], failing: &[Failing]) -> Result<Webhook, Problem> {
     let spec = spec_of(row);
     let text = |member: &str| spec.get(member).and_then(Value::as_str).map(str::to_owned);
     let counts = counts.iter().find(|counts| counts.rule == row.rule());
-    let pending = counts.map_or(0, |counts| counts.pending + counts.running);
+    let failing = failing.iter().find(|failing| failing.rule == row.rule());
     Ok(Webhook {
         workspace: row.workspace.clone(),
         name: row.name.clone(),
@@ -321,21 +323,14 @@ async fn shown(ops: &Ops, row: &RuleRow, counts: &[Counts]) -> Result<Webhook, P
         signing: text("signing").unwrap_or_else(ed25519),
         format: text("format").unwrap_or_else(|| Words::default().as_str().into()),
         keys: keys::shown(ops, &keys::owner(&row.workspace, &row.name), wall_clock()).await.map_err(problem)?,
-        pending,
+        pending: counts.map_or(0, |counts| counts.pending + counts.running),
         parked: counts.map_or(0, |counts| counts.parked),
         oldest_pending: counts.and_then(|counts| counts.oldest_pending).map(|at| at.to_string()),
-        last_note: if row.state == "paused" && pending > 0 { last_note(ops, row).await? } else { None },
+        failing: failing.map_or(0, |failing| failing.tasks),
+        last_note: failing.and_then(|failing| failing.note.clone()),
         secret: None,
         changed: None,
     })
-}
-
-async fn last_note(ops: &Ops, row: &RuleRow) -> Result<Option<String>, Problem> {
-    let filter = TaskFilter { rule: Some(row.rule()), state: Some(TaskState::Pending), key: None };
-    let page = Page { after: None, limit: LIMIT_MAX };
-    let waiting = ops.tasks(&filter, &page).await.map_err(problem)?.items;
-    let noted = waiting.into_iter().filter(|task| task.note.is_some());
-    Ok(noted.max_by_key(|task| task.updated).and_then(|task| task.note))
 }
 
 fn no_key(error: keys::NoKey) -> Problem {

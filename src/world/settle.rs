@@ -60,7 +60,10 @@ pub fn settled(task: &Task, rule: &Rule, done: Done, now: Timestamp, dice: f64) 
         }
         Done::Skipped { note } => keep(TaskState::Skipped, Some(note)),
         // it waits until somebody resumes the rule
-        Done::Gone { note } => Settled { next_at: later(now, TELLING[1]), ..keep(TaskState::Pending, Some(note)) },
+        Done::Gone { note } => {
+            let attempts = task.attempts.saturating_add(1);
+            Settled { attempts, next_at: later(now, TELLING[1]), ..keep(TaskState::Pending, Some(note)) }
+        }
         Done::Failed { note, retry } => {
             let attempts = task.attempts.saturating_add(1);
             let scheduled = pause(rule, attempts).map(|pause| pause.mul_f64(0.8 + 0.4 * dice.clamp(0.0, 1.0)));

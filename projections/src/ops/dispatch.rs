@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use annals_events::time::Timestamp;
 
+use super::settle::hasten;
 use super::task::{OPEN, Place, TaskState};
 use super::{Ops, WORLD, now};
 use crate::database::{Connection, Row, Statement};
@@ -157,7 +158,7 @@ impl Ops {
     }
 
     /// Stores what was made of some events, and how far the dispatcher has come with them. Rules
-    /// replace older revisions; a task of a rule for an event that has one already is ignored.
+    /// replace older revisions, and what failed by the older one is due at once; a task of a rule for an event that has one already is ignored.
     ///
     /// # Errors
     /// [`Error::Fenced`], [`Error::OpsUnavailable`], [`Error::Damaged`]: nothing is stored then.
@@ -186,7 +187,7 @@ async fn put_rule(connection: &mut dyn Connection, rule: &RuleRow, now: Timestam
     let put = "INSERT INTO rules (rule, workspace, kind, name, revision, state, spec, since) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
         ON CONFLICT (rule) DO UPDATE SET revision = excluded.revision, state = excluded.state, spec = excluded.spec,
             since = excluded.since
-        WHERE excluded.revision >= rules.revision";
+        WHERE excluded.revision >= rules.revision RETURNING rule";
     let cells = [
         name.as_str().into(),
         rule.workspace.as_str().into(),
@@ -197,7 +198,11 @@ async fn put_rule(connection: &mut dyn Connection, rule: &RuleRow, now: Timestam
         rule.spec.as_str().into(),
         Cell::Int(rule.since.0),
     ];
-    connection.run(Statement::new(put, cells)).await?;
+    let is_newest = !connection.rows(Statement::new(put, cells)).await?.is_empty();
+    // here and not in the door that changed it: whoever tries with the new rule must find it done
+    if is_newest && rule.state == "active" {
+        hasten(connection, &name, now).await?;
+    }
     if rule.state == "removed" {
         let skip = format!(
             "UPDATE tasks SET state = 'skipped', note = 'the rule was removed', head = 0, turn = turn + 1, updated = ? \

@@ -35,6 +35,17 @@ pub struct Counts {
     pub oldest_pending: Option<Timestamp>,
 }
 
+/// What failed of a rule, and is to be tried again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failing {
+    /// The rule.
+    pub rule: String,
+    /// So many lanes stand at a task that failed.
+    pub tasks: u64,
+    /// What was said of the one that failed last.
+    pub note: Option<String>,
+}
+
 impl Ops {
     /// Tasks, the newest first.
     ///
@@ -99,6 +110,22 @@ impl Ops {
                 oldest_pending: row.maybe_number("oldest")?.map(Timestamp),
             })
         });
+        read.collect::<Result<_, _>>().map_err(|e| self.fault(e))
+    }
+
+    /// The rules of which tasks failed that are to be tried again, in the order of their names.
+    ///
+    /// # Errors
+    /// [`Error::OpsUnavailable`], [`Error::Damaged`].
+    pub async fn failing(&self) -> Result<Vec<Failing>, Error> {
+        // only a lane's head is ever tried
+        let sql = "SELECT rule, tasks, note FROM (SELECT rule, note, count(*) OVER (PARTITION BY rule) AS tasks,
+                row_number() OVER (PARTITION BY rule ORDER BY updated DESC, id DESC) AS place FROM tasks WHERE head = 1 AND state = 'pending' AND attempts > 0) AS f
+            WHERE place = 1 ORDER BY rule";
+        let mut reader = self.reader().await?;
+        let rows = reader.rows(Statement::new(sql, [])).await.map_err(|e| self.fault(e))?;
+        let read =
+            rows.iter().map(|row| Ok(Failing { rule: row.text("rule")?, tasks: row.count("tasks")?, note: row.maybe_text("note")? }));
         read.collect::<Result<_, _>>().map_err(|e| self.fault(e))
     }
 }

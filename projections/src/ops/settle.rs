@@ -24,6 +24,8 @@ const KEPT_MS: i64 = 30 * 24 * 3_600_000;
 const RULES_AT_ONCE: usize = 32;
 /// After how many settled tasks their rule's old ones are removed.
 const TRIM_EACH: u64 = 500;
+/// Tasks that wait for another try: whose time, `?`, has not come.
+const WAITING: &str = "state IN ('pending') AND next_at > ?";
 
 /// What became of a task.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -206,16 +208,11 @@ impl Ops {
             Self::stand_still(transaction.on()).await?;
             let (such, value) = match which {
                 Replay::Parked => ("state IN ('parked') AND 0 = ?", Cell::Int(0)),
-                Replay::Waiting => ("state IN ('pending') AND next_at > ?", Cell::Int(now.0)),
+                Replay::Waiting => (WAITING, Cell::Int(now.0)),
                 Replay::Since(time) => ("state IN ('done', 'parked') AND recorded >= ?", Cell::Int(time.0)),
                 Replay::Task(id) => ("state IN ('done', 'parked', 'skipped') AND id = ?", Cell::count(id)),
             };
-            let again = format!(
-                "UPDATE tasks SET state = 'pending', attempts = 0, next_at = ?, note = NULL, progress = NULL, outcome = NULL, updated = ?, \
-                 turn = turn + 1 WHERE rule = ? AND {such} RETURNING id"
-            );
-            let again = Statement::new(again, [Cell::Int(now.0), Cell::Int(now.0), rule.into(), value]);
-            let replayed = transaction.on().rows(again).await?.len() as u64;
+            let replayed = begin_again(transaction.on(), rule, such, value, now).await?;
             if replayed > 0 {
                 // older tasks than the heads of now may be open again
                 let none = Statement::new("UPDATE tasks SET head = 0 WHERE rule = ? AND head = 1", [rule.into()]);
@@ -249,6 +246,21 @@ impl Ops {
         };
         self.working(WORLD, trimming).await
     }
+}
+
+/// Makes what failed and waits for another try due at once, from the first try on. What is under way is left to end.
+pub(super) async fn hasten(connection: &mut dyn Connection, rule: &str, now: Timestamp) -> Result<(), Failure> {
+    begin_again(connection, rule, WAITING, Cell::Int(now.0), now).await.map(drop)
+}
+
+/// Returns how many tasks are pending again, as if they were new. `such` has one `?`, which is `value`.
+async fn begin_again(connection: &mut dyn Connection, rule: &str, such: &str, value: Cell, now: Timestamp) -> Result<u64, Failure> {
+    let again = format!(
+        "UPDATE tasks SET state = 'pending', attempts = 0, next_at = ?, note = NULL, progress = NULL, outcome = NULL, updated = ?, \
+         turn = turn + 1 WHERE rule = ? AND {such} RETURNING id"
+    );
+    let again = Statement::new(again, [Cell::Int(now.0), Cell::Int(now.0), rule.into(), value]);
+    Ok(connection.rows(again).await?.len() as u64)
 }
 
 /// Rule, lane and new turn of the task, unless it was changed meanwhile.

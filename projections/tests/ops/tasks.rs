@@ -1,6 +1,9 @@
 //! Tasks from the dispatcher to their end: stored once, handed out, settled, replayed, listed, trimmed.
 
-use annals_projections::ops::{Replay, TaskFilter, TaskState};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use annals_events::time::Timestamp;
+use annals_projections::ops::{Replay, Settled, TaskFilter, TaskState};
 use annals_projections::{Error, Page};
 
 use crate::home::{Base, on_both};
@@ -13,6 +16,7 @@ on_both! {
     what_ended_together_is_written_down_together_and_what_was_changed_is_left_alone
     rules_replace_older_revisions_and_their_state_decides_about_tasks
     what_waits_for_another_try_is_tried_now
+    what_failed_by_an_older_revision_is_due_at_once
     parked_tasks_do_not_block_and_are_replayed
     history_is_replayed_from_a_time_or_one_by_one
     tasks_are_listed_newest_first_and_counted
@@ -175,6 +179,35 @@ async fn what_waits_for_another_try_is_tried_now(base: Base) {
     assert_eq!(ops.replay("trigger/default/a", Replay::Waiting, later(61)).await.unwrap(), 1, "the others are due already");
     let again = ops.due(later(61), 9, &[]).await.unwrap();
     assert_eq!((told(&again), again.iter().map(|t| t.attempts).max()), (vec!["a tulip 3".to_owned(), "a iris 1".to_owned()], Some(0)));
+}
+
+async fn what_failed_by_an_older_revision_is_due_at_once(base: Base) {
+    let home = base.home().await;
+    let ops = leading(&home, &["a", "b"]).await;
+    ops.dispatch(&[], &[], &[task("a", "iris", 1), task("a", "tulip", 2), task("b", "iris", 1)]).await.unwrap();
+    let due = ops.due(later(60), 9, &[]).await.unwrap();
+    let now = Timestamp(i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap());
+    let hour = Timestamp(now.0 + 3_600_000);
+    for (task, attempts) in due.iter().zip([3, 2, 1]) {
+        let failed = Settled {
+            attempts,
+            next_at: hour,
+            note: Some(format!("500, {attempts}")),
+            ..settled(task, TaskState::Pending, later(attempts.into()))
+        };
+        ops.settle(task.id, failed).await.unwrap();
+    }
+    let failing = async || ops.failing().await.unwrap().into_iter().map(|f| (f.rule, f.tasks, f.note)).collect::<Vec<_>>();
+    let b = ("trigger/default/b".to_owned(), 1, Some("500, 2".to_owned()));
+    assert_eq!(failing().await, [("trigger/default/a".to_owned(), 2, Some("500, 3".to_owned())), b.clone()], "the one that was tried last");
+    ops.dispatch(&[], &[rule("a", 2, "paused")], &[]).await.unwrap();
+    assert_eq!(failing().await.len(), 2, "why it failed is still known");
+    ops.dispatch(&[], &[rule("a", 1, "active")], &[]).await.unwrap();
+    assert_eq!(failing().await.len(), 2, "an older revision changes nothing");
+    ops.dispatch(&[], &[rule("a", 3, "active")], &[]).await.unwrap();
+    assert_eq!(failing().await, [b]);
+    let due = ops.due(Timestamp(now.0 + 60_000), 9, &[]).await.unwrap();
+    assert_eq!((told(&due), due[0].attempts, due[0].note.as_deref()), (vec!["a iris 1".to_owned(), "a tulip 2".to_owned()], 0, None));
 }
 
 async fn history_is_replayed_from_a_time_or_one_by_one(base: Base) {

@@ -33,8 +33,11 @@ struct Repository {
 #[serde(default)]
 struct Rule {
     rule: String,
+    state: String,
     parked: u64,
+    failing: u64,
     problem: Option<String>,
+    last_failed: Option<String>,
     last_parked: Option<String>,
 }
 
@@ -66,27 +69,12 @@ fn explain(acting: &Acting) -> Vec<Finding> {
     }
     // subscriptions are told of by whoever looks at webhooks
     let triggers = acting.rules.iter().filter_map(|rule| Some((rule, rule.rule.strip_prefix("trigger/")?.split_once('/')?)));
-    let mut told = 0;
-    for (rule, (workspace, name)) in triggers {
-        if told == RULES_MAX {
-            found.push(Finding::act("more triggers need somebody", "`annals trigger list` shows them all"));
-            break;
-        }
-        let within = if workspace == "default" { String::new() } else { format!(" --workspace {workspace}") };
-        if let Some(problem) = &rule.problem {
-            told += 1;
-            let todo = format!("do what it says, or change or remove it: annals trigger show {name}{within}");
-            found.push(Finding::act(format!("the trigger {name} can do nothing: {problem}"), &todo));
-        }
-        if rule.parked > 0 {
-            told += 1;
-            let why = rule.last_parked.as_deref().unwrap_or("it does not say why");
-            let todo = format!(
-                "mend the cause, then: annals trigger replay {name} --parked{within} (annals trigger history {name} --state parked{within} \
-                 shows each)"
-            );
-            found.push(Finding::act(format!("the trigger {name} has {} parked: {why}", counted(rule.parked, "task")), &todo));
-        }
+    let triggers: Vec<_> =
+        triggers.map(|(rule, (workspace, name))| of_trigger(rule, workspace, name)).filter(|told| !told.is_empty()).collect();
+    let more = triggers.len() > RULES_MAX;
+    found.extend(triggers.into_iter().take(RULES_MAX).flatten());
+    if more {
+        found.push(Finding::act("more triggers need somebody", "`annals trigger list` shows them all"));
     }
     found.extend(acting.repositories.iter().map(|Repository { repository, trouble }| {
         let todo = "do what it says; what waits is tried again, and what is parked says so: annals trigger history NAME";
@@ -94,6 +82,31 @@ fn explain(acting: &Acting) -> Vec<Finding> {
     }));
     if found.is_empty() && acting.leads {
         found.push(Finding::well("this instance acts: events are dispatched to triggers and webhooks"));
+    }
+    found
+}
+
+fn of_trigger(rule: &Rule, workspace: &str, name: &str) -> Vec<Finding> {
+    let within = if workspace == "default" { String::new() } else { format!(" --workspace {workspace}") };
+    let mut found = Vec::new();
+    if let Some(problem) = &rule.problem {
+        let todo = format!("do what it says, or change or remove it: annals trigger show {name}{within}");
+        found.push(Finding::act(format!("the trigger {name} can do nothing: {problem}"), &todo));
+    }
+    if rule.parked > 0 {
+        let why = rule.last_parked.as_deref().unwrap_or("it does not say why");
+        let todo = format!(
+            "mend the cause, then: annals trigger replay {name} --parked{within} (annals trigger history {name} --state parked{within} \
+             shows each)"
+        );
+        found.push(Finding::act(format!("the trigger {name} has {} parked: {why}", counted(rule.parked, "task")), &todo));
+    }
+    // what is paused is not tried again
+    if rule.failing > 0 && rule.state == "active" {
+        let why = rule.last_failed.as_deref().unwrap_or("it does not say why");
+        let todo = format!("mend the cause; annals trigger history {name} --state pending{within} shows each, and when");
+        let failing = counted(rule.failing, "task");
+        found.push(Finding::wait(format!("the trigger {name} has {failing} that failed and will be tried again: {why}"), &todo));
     }
     found
 }
@@ -109,19 +122,23 @@ mod tests {
         assert_eq!(explain(&Acting { leads: true, ..Acting::default() })[0].level, Level::Well);
         let rule = Rule {
             rule: "trigger/other/train".into(),
+            state: "active".into(),
             parked: 2,
+            failing: 1,
             problem: Some("no programs".into()),
+            last_failed: Some("train.sh exited with 2".into()),
             last_parked: Some("train.sh exited with 1".into()),
         };
         let rules = vec![rule, Rule { rule: "subscription/default/s".into(), parked: 1, ..Rule::default() }];
         let repositories = vec![Repository { repository: "/srv/x.git".into(), trouble: "it is not there".into() }];
         let found = explain(&Acting { leads: true, trouble: Some("it is away".into()), lag_events: Some(5_000), rules, repositories });
         let levels: Vec<_> = found.iter().map(|finding| finding.level).collect();
-        assert_eq!(levels, [Level::Act, Level::Wait, Level::Act, Level::Act, Level::Act]);
+        assert_eq!(levels, [Level::Act, Level::Wait, Level::Act, Level::Act, Level::Wait, Level::Act]);
         let todo = found[3].todo.as_deref().unwrap();
         assert!(
             todo.contains("annals trigger replay train --parked --workspace other") && found[3].what.contains("exited with 1"),
             "{todo}"
         );
+        assert!(found[4].what.contains("1 task that failed") && found[4].what.contains("exited with 2"), "{}", found[4].what);
     }
 }

@@ -21,6 +21,7 @@ struct Webhook {
     state: String,
     pending: u64,
     parked: u64,
+    failing: u64,
     last_note: Option<String>,
 }
 
@@ -63,6 +64,17 @@ fn of(webhook: &Webhook) -> Vec<Finding> {
             format!("webhook {name} is paused, and {} wait", counted(*pending, "event")),
             &format!("`annals webhook resume {name}{within}` lets them go on"),
         )),
+        ("active", _) if webhook.failing > 0 => {
+            let said = webhook.last_note.as_deref().unwrap_or("nothing");
+            let (failing, waiting) = (counted(webhook.failing, "model"), counted(*pending, "event"));
+            findings.push(Finding::wait(
+                format!("webhook {name}: deliveries for {failing} failed and are tried again, {waiting} in all; the last answer was {said}"),
+                &format!(
+                    "`annals webhook deliveries {name} --state pending{within}` says when; once the endpoint is mended, \
+                     `annals webhook replay {name} --waiting{within}` tries at once"
+                ),
+            ));
+        }
         _ => {}
     }
     findings
@@ -75,12 +87,15 @@ mod tests {
 
     fn webhook(state: &str, pending: u64, parked: u64, note: Option<&str>) -> Vec<Finding> {
         let (workspace, name) = ("default".into(), "w".into());
-        of(&Webhook { workspace, name, state: state.into(), pending, parked, last_note: note.map(str::to_owned) })
+        let failing = u64::from(note.is_some());
+        of(&Webhook { workspace, name, state: state.into(), pending, parked, failing, last_note: note.map(str::to_owned) })
     }
 
     #[test]
     fn what_nobody_took_needs_a_person_and_what_passes_does_not() {
-        assert!(webhook("active", 3, 0, Some("500 in 2 ms")).is_empty() && webhook("paused", 0, 0, None).is_empty());
+        assert!(webhook("active", 3, 0, None).is_empty() && webhook("paused", 0, 0, None).is_empty());
+        let failing = webhook("active", 3, 0, Some("500 in 2 ms"));
+        assert!(failing[0].level == Level::Wait && failing[0].what.contains("3 events in all") && failing[0].what.contains("500 in 2 ms"));
         let parked = webhook("active", 0, 2, None);
         assert!(parked[0].level == Level::Act && parked[0].todo.as_deref().unwrap().contains("annals webhook replay w --parked"));
         let gone = webhook("paused", 1, 0, Some("410 in 2 ms"));

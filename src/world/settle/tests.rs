@@ -89,7 +89,7 @@ fn what_goes_on_is_no_failure() {
     let done = settled(&task(2), &doing(), Done::Succeeded { note: None, outcome: Some("{}".into()) }, NOW, 0.5);
     assert_eq!((done.state, done.outcome.as_deref()), (TaskState::Done, Some("{}")));
     let gone = settled(&task(0), &telling(), Done::Gone { note: "410".into() }, NOW, 0.5);
-    assert_eq!((gone.state, gone.attempts), (TaskState::Pending, 0), "it waits for who resumes the rule");
+    assert_eq!((gone.state, gone.attempts), (TaskState::Pending, 1), "it waits for who resumes the rule");
     let long = settled(&task(0), &doing(), Done::Skipped { note: "x".repeat(5_000) }, NOW, 0.5);
     assert!(long.state == TaskState::Skipped && long.note.unwrap().chars().count() == super::NOTE_MAX + 1);
 }

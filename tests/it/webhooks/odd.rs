@@ -167,7 +167,11 @@ fn an_endpoint_that_is_gone_pauses_its_webhook() {
     assert!(paused["data"]["data"]["reason"].as_str().unwrap().contains("410") && paused["causationid"] == id.as_str(), "{paused}");
     let doctor = engine.annals(&["doctor"]);
     let said = String::from_utf8_lossy(&doctor.stdout).into_owned();
-    assert!(said.contains("gone") && said.contains("annals webhook resume gone"), "{said}");
+    assert!(said.contains("its endpoint is gone: 410") && said.contains("annals webhook resume gone"), "{said}");
+    // whoever resumes it too early is told so again
+    webhook(&engine, &["resume", "gone"]);
+    eventually("it is paused again", || webhook(&engine, &["show", "gone"])["state"] == "paused" && receiver.got("/status/410").len() >= 2);
+    eventually("and says why", || String::from_utf8_lossy(&engine.annals(&["doctor"]).stdout).contains("its endpoint is gone: 410"));
     // it has moved, and gets what was kept
     webhook(&engine, &["add", "gone", "--to", &format!("{}/hook", receiver.url), "--type", "promoted"]);
     let got = receiver.wait_for("/hook", 2);
@@ -188,4 +192,6 @@ fn who_asks_for_time_gets_it() {
     let pause_s = (time("next") - time("updated")) / 1000;
     assert!((3_600..=4_400).contains(&pause_s), "{pause_s}: {waiting}");
     assert!(waiting["note"].as_str().unwrap().contains("429"), "{waiting}");
+    let doctor = String::from_utf8_lossy(&engine.annals(&["doctor"]).stdout).into_owned();
+    assert!(doctor.contains("webhook busy: deliveries for 1 model failed and are tried again") && doctor.contains("429"), "{doctor}");
 }
