@@ -1,7 +1,9 @@
 //! What is wanted on each target beside what was found there, and the events that made it so.
 //!
 //! ```text
-//!  requested ─▶ progressing ─▶ succeeded ─▶ in-sync ─▶ found that it was removed ─▶ missing
+//!  requested ─▶ progressing ─▶ succeeded ─▶ in-sync ─▶ found that it was changed ─▶ changed
+//!                   │                          ├──────▶ found that it was removed ─▶ missing
+//!                   │                          ◀─ restored ─ found as it should be, from either
 //!                   └────────▶ failed ─▶ rolled back ─▶ rolled-back
 //!  found what nobody asked for ─▶ foreign
 //! ```
@@ -18,7 +20,7 @@ use crate::table::{Fold, Projection, Table};
 pub const NAME: &str = "deployments";
 
 /// The words for how a target is.
-pub const STATES: [&str; 6] = ["in-sync", "progressing", "failed", "rolled-back", "foreign", "missing"];
+pub const STATES: [&str; 7] = ["in-sync", "progressing", "failed", "rolled-back", "foreign", "missing", "changed"];
 
 /// The projection.
 pub struct Deployments;

@@ -42,13 +42,20 @@ fn life() -> Vec<Step> {
     let found =
         |finding: &str| json!({"target": target("iris"), "finding": finding, "manager": "kubectl-edit", "fields": ["spec.replicas"]});
     let changed = Some("changed by kubectl-edit: spec.replicas");
+    let restored = Some("restored by kubectl-edit: spec.replicas");
+    let removed = Some("removed by kubectl-edit: spec.replicas");
     let no_cause = |step: Step| Step { causes: false, ..step };
     let failed = json!({"deployment": "d3", "error": "no such image"});
     vec![
         step("deployment.requested", "default/iris/1", wanted("d1"), ("progressing", Some(1), None, None)),
         step("deployment.succeeded", "default/iris", of("d1"), ("in-sync", Some(1), Some(1), None)),
-        no_cause(step("version.promoted", "default/iris/2", json!({"channel": "production"}), ("in-sync", Some(1), Some(1), None))),
-        step("deployment.requested", "default/iris/2", wanted("d2"), ("progressing", Some(2), Some(1), None)),
+        step("deployment.observed", "default/iris", found("changed"), ("changed", Some(1), Some(1), changed)),
+        no_cause(step("deployment.observed", "default/iris", found("changed"), ("changed", Some(1), Some(1), changed))),
+        step("deployment.observed", "default/iris", found("restored"), ("in-sync", Some(1), Some(1), restored)),
+        step("deployment.observed", "default/iris", found("removed"), ("missing", Some(1), None, removed)),
+        step("deployment.observed", "default/iris", found("restored"), ("in-sync", Some(1), Some(1), restored)),
+        no_cause(step("version.promoted", "default/iris/2", json!({"channel": "production"}), ("in-sync", Some(1), Some(1), restored))),
+        step("deployment.requested", "default/iris/2", wanted("d2"), ("progressing", Some(2), Some(1), restored)),
         step("deployment.succeeded", "default/iris", of("d2"), ("in-sync", Some(2), Some(2), None)),
         step("deployment.requested", "default/iris/2", wanted("d3"), ("progressing", Some(2), Some(2), None)),
         step("deployment.failed", "default/iris", failed, ("failed", Some(2), Some(2), Some("no such image"))),
@@ -65,12 +72,9 @@ fn life() -> Vec<Step> {
             ("rolled-back", Some(2), Some(1), Some("slow")),
         ),
         no_cause(step("deployment.observed", "default/iris", found("changed"), ("rolled-back", Some(2), Some(1), changed))),
-        step(
-            "deployment.observed",
-            "default/iris",
-            found("removed"),
-            ("missing", Some(2), None, Some("removed by kubectl-edit: spec.replicas")),
-        ),
+        step("deployment.observed", "default/iris", found("removed"), ("missing", Some(2), None, removed)),
+        // what was found to be there again is d1, and d3 is wanted
+        no_cause(step("deployment.observed", "default/iris", found("restored"), ("missing", Some(2), None, restored))),
     ]
 }
 

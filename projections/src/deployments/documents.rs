@@ -58,7 +58,7 @@ pub struct Found {
     pub deployment: Option<Text>,
     pub version: Option<u64>,
     pub digest: Option<Text>,
-    /// Of what is none of ours.
+    /// Of what is none of ours, or was changed by hand.
     pub image: Option<Text>,
     #[serde(flatten)]
     pub cause: Cause,

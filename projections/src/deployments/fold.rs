@@ -247,19 +247,31 @@ impl Change<'_, '_> {
     fn observed(&mut self, d: &DeploymentObserved) {
         let (cause, finding) = (self.cause(), self.data.text("finding").unwrap_or_default());
         let known = d.deployment.as_deref().and_then(|id| self.known(id));
-        let note = self.note(Some(self.seen()));
+        let (note, image) = (self.note(Some(self.seen())), self.data.text("image"));
         self.change(&d.target, |target| {
             target.note = note;
-            if *finding == *"removed" {
-                target.found = None;
-                if *target.state != *"progressing" {
-                    target.turn("missing", cause);
+            match (&*finding, &*target.state) {
+                ("removed", state) => {
+                    target.found = None;
+                    if state != "progressing" {
+                        target.turn("missing", cause);
+                    }
                 }
-            } else if let ("adopted", "missing", Some(known)) = (&*finding, &*target.state, known)
-                && target.wants(&known.wanted.deployment)
-            {
-                target.found = Some(found(&known.wanted, &cause));
-                target.turn("in-sync", cause);
+                ("changed", state @ ("in-sync" | "changed")) => {
+                    if let Some(found) = &mut target.found {
+                        found.image = image;
+                    }
+                    // the first change made it so; the note tells the last one
+                    if state == "in-sync" {
+                        target.turn("changed", cause);
+                    }
+                }
+                ("adopted" | "restored", "missing" | "changed") => {
+                    let Some(known) = known.filter(|known| target.wants(&known.wanted.deployment)) else { return };
+                    target.found = Some(found(&known.wanted, &cause));
+                    target.turn("in-sync", cause);
+                }
+                _ => {}
             }
         });
     }

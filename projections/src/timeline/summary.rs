@@ -116,6 +116,7 @@ fn observed(d: &DeploymentObserved, data: &Fields<'_>) -> String {
     match &*what {
         "adopted" => format!("adopted what was found on {}{ours}", d.target),
         "removed" => format!("found that {} was removed{by}{ours}", d.target),
+        "restored" => format!("found {} as it should be again{ours}", d.target),
         _ => format!("found {} {}{by}{ours}", d.target, quoted(&what)),
     }
 }

@@ -1,10 +1,14 @@
-//! What `annals doctor` says of Kubernetes: clusters that do not answer or deny, and what cannot be watched.
+//! What `annals doctor` says of Kubernetes: clusters that do not answer or deny, what cannot be watched, and targets that
+//! people changed.
 
 use serde::Deserialize;
 
 use super::super::Failure;
 use super::super::client::{Client, Path};
 use super::Finding;
+
+/// Targets of a state of which each is told.
+const TARGETS_MAX: &str = "10";
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -29,6 +33,28 @@ struct Unwatched {
     trouble: String,
 }
 
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Targets {
+    items: Vec<Target>,
+    next: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Target {
+    target: String,
+    state: String,
+    since: String,
+    note: Option<Note>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Note {
+    text: String,
+}
+
 /// Looks at every cluster that the instance was told of.
 ///
 /// # Errors
@@ -49,5 +75,25 @@ pub(super) fn findings(client: &Client) -> Result<Vec<Finding>, Failure> {
             "give the account the right to list and watch there (examples/operations/kubernetes/deployer.yaml)",
         )
     });
-    Ok(clusters.chain(unwatched).collect())
+    let mut found: Vec<Finding> = clusters.chain(unwatched).collect();
+    for state in ["changed", "missing"] {
+        let asked = Path::new(&["v1", "deployments"]).with("workspace", "*").with("state", state).with("limit", TARGETS_MAX);
+        let answer = client.try_get(&asked, &[])?;
+        let all = Targets::deserialize(&answer.body).unwrap_or_default();
+        found.extend(all.items.iter().map(of));
+        if all.next.is_some() {
+            found.push(Finding::act(format!("more targets are {state}"), &format!("`annals deployments --state {state}` shows them all")));
+        }
+    }
+    Ok(found)
+}
+
+fn of(target: &Target) -> Finding {
+    let note = target.note.as_ref().map_or("", |note| &note.text);
+    let todo = if target.state == "missing" {
+        "`annals trigger replay RULE` of the promotion makes it again; so does a rule with `heal: true`, by itself"
+    } else {
+        "put back what was changed; a rule with `heal: true` does so by itself"
+    };
+    Finding::act(format!("{} is not as it was deployed: {note} (since {})", target.target, target.since), todo)
 }

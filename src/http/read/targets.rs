@@ -21,7 +21,7 @@ pub struct Targets {
     pub channel: Option<String>,
     /// Only these targets (`platform/cluster/namespace/name`); `*` stands for any characters.
     pub target: Option<String>,
-    /// Only those that are `in-sync`, `progressing`, `failed`, `rolled-back`, `foreign` or `missing`.
+    /// Only those that are `in-sync`, `progressing`, `failed`, `rolled-back`, `foreign`, `missing` or `changed`.
     pub state: Option<String>,
     /// The past: an RFC 3339 time, or positions such as `3:17,5:2` (no event counts of a partition that is not named).
     pub as_of: Option<String>,

@@ -1,11 +1,13 @@
 //! What the actor asks the registry: to converge it must know what is wanted now. The arbiter decides
 //! all the same; an answer that is old costs a proposal that is refused, never a wrong event.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use annals_events::names::{VersionRef, partition_of};
-use annals_projections::{AsOf, Doc, Page};
+use annals_projections::deployments::documents::Target;
+use annals_projections::{AsOf, Doc, Page, deployments};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -98,16 +100,16 @@ impl Registry {
     }
 
     /// The views, as far as the journal is now; about one model, if there is a key.
-    async fn current(&self, key: Option<&str>) -> Result<Arc<Runner>, String> {
+    async fn current(&self, view: &str, key: Option<&str>) -> Result<Arc<Runner>, String> {
         let runner = (self.runner)().ok_or("the views are not open yet")?;
         let heads = self.door.heads();
         let about = key.map(|key| partition_of(key, u32::try_from(heads.len()).unwrap_or(u32::MAX)));
         let wanted = heads.into_iter().filter(|head| about.is_none_or(|partition| head.partition == partition));
         let heads: Vec<(u32, u64)> = wanted.filter_map(|head| Some((head.partition, head.seq?))).collect();
-        if runner.wait_for(VIEW, &heads, BEHIND_MAX).await {
+        if runner.wait_for(view, &heads, BEHIND_MAX).await {
             return Ok(runner);
         }
-        Err(format!("the registry is more than {} s behind", BEHIND_MAX.as_secs()))
+        Err(format!("the view `{view}` is more than {} s behind", BEHIND_MAX.as_secs()))
     }
 
     /// What is known of a model now.
@@ -115,7 +117,7 @@ impl Registry {
     /// # Errors
     /// Why nobody knows.
     pub async fn model(&self, key: &str) -> Result<Known, String> {
-        let runner = self.current(Some(key)).await?;
+        let runner = self.current(VIEW, Some(key)).await?;
         let views = runner.views();
         let channels = views.channels(key, &AsOf::Now).await.map_err(|e| e.to_string())?.iter().map(read).collect::<Result<_, _>>()?;
         let (mut deployments, mut page) = (Vec::new(), Page { after: None, limit: 1000 });
@@ -141,12 +143,38 @@ impl Registry {
         found.as_ref().map(read).transpose()?.ok_or_else(|| format!("{key} has no version {version}"))
     }
 
+    /// The targets in a namespace that were found changed or missing, each with the deployment that should be there.
+    ///
+    /// # Errors
+    /// Why nobody knows.
+    pub async fn amiss(&self, cluster: &str, namespace: &str) -> Result<HashMap<String, String>, String> {
+        let runner = self.current(deployments::NAME, None).await?;
+        let mut found = HashMap::new();
+        for state in ["changed", "missing"] {
+            let target = Some(format!("kubernetes/{cluster}/{namespace}/*"));
+            let filter = deployments::Filter { state: Some(state.into()), target, ..deployments::Filter::default() };
+            let mut page = Page { after: None, limit: 1000 };
+            loop {
+                let some = runner.views().targets(&filter, &AsOf::Now, &page).await.map_err(|e| e.to_string())?;
+                for line in &some.items {
+                    let target: Target = serde_json::from_str(line.body.get()).map_err(|e| unreadable(&e))?;
+                    found.extend(target.wanted.map(|wanted| (target.target.into(), wanted.deployment.into())));
+                }
+                page.after = some.next;
+                if page.after.is_none() {
+                    break;
+                }
+            }
+        }
+        Ok(found)
+    }
+
     /// What a channel holds, of every model of a workspace.
     ///
     /// # Errors
     /// Why nobody knows.
     pub async fn channel(&self, workspace: &str, channel: &str) -> Result<Vec<Held>, String> {
-        let runner = self.current(None).await?;
+        let runner = self.current(VIEW, None).await?;
         let (mut all, mut page) = (Vec::new(), Page { after: None, limit: 1000 });
         loop {
             let found = runner.views().channel_across_models(Some(workspace), channel, &AsOf::Now, &page).await;
@@ -163,5 +191,9 @@ impl Registry {
 }
 
 fn read<T: DeserializeOwned>(doc: &Doc) -> Result<T, String> {
-    serde_json::from_str(doc.body.get()).map_err(|e| format!("the registry's answer cannot be read: {e}"))
+    serde_json::from_str(doc.body.get()).map_err(|e| unreadable(&e))
+}
+
+fn unreadable(error: &serde_json::Error) -> String {
+    format!("the answer of a view cannot be read: {error}")
 }

@@ -3,7 +3,19 @@
 use serde_json::{Value, json};
 
 use super::{BY_URI, deployments, events, expect, one, promote, rule, serve, stage, tasks, version};
-use crate::stage::{data_of, directory, eventually, register};
+use crate::stage::{Engine, data_of, directory, eventually, register};
+
+/// Waits until the target of iris in production is so.
+#[track_caller]
+fn becomes(engine: &Engine, state: &str) -> Value {
+    let target = || engine.get("/v1/deployments?target=*/iris-production").json()["items"][0].clone();
+    eventually(&format!("the target is {state}"), || target()["state"] == state);
+    target()
+}
+
+fn doctor(engine: &Engine) -> String {
+    String::from_utf8_lossy(&engine.annals(&["doctor"]).stdout).into_owned()
+}
 
 #[test]
 fn a_change_by_hand_is_noticed_once() {
@@ -18,6 +30,9 @@ fn a_change_by_hand_is_noticed_once() {
     assert_eq!(seen["data"]["manager"], "kubectl-set", "{seen}");
     assert!(seen["data"]["fields"].to_string().contains("image"), "{seen}");
     assert_eq!((&seen["subject"], &seen["decided"]["version"]), (&json!("default/iris/1"), &json!(1)), "{seen}");
+    let changed = becomes(&engine, "changed");
+    assert_eq!((&changed["event"], &changed["found"]["image"]), (&seen["id"], &json!("registry/other:9")), "{changed}");
+    assert!(doctor(&engine).contains("/iris-production is not as it was deployed: changed by kubectl-set"), "{}", doctor(&engine));
     // Seen again by the next process, it is not told again; and nobody asked to have it put right.
     drop(engine);
     let engine = serve(&data_of(&dir), &kube.kubeconfig);
@@ -25,6 +40,17 @@ fn a_change_by_hand_is_noticed_once() {
     one(&engine, "deployment.observed", |event| event["data"]["finding"] == "created");
     assert_eq!(events(&engine, "deployment.observed").len(), 2);
     assert_eq!(kube.image("iris-production"), "registry/other:9");
+    becomes(&engine, "changed");
+    // Another change does not put it right; the right image does.
+    kube.kubectl(&["scale", "deployment/iris-production", "--replicas=3"]);
+    one(&engine, "deployment.observed", |event| event["data"]["fields"].to_string().contains("replicas"));
+    becomes(&engine, "changed");
+    kube.kubectl(&["set", "image", "deployment/iris-production", "model=registry/iris:1"]);
+    kube.kubectl(&["scale", "deployment/iris-production", "--replicas=2"]);
+    let restored = one(&engine, "deployment.observed", |event| event["data"]["finding"] == "restored");
+    let again = becomes(&engine, "in-sync");
+    assert_eq!((&again["event"], &again["found"]["image"]), (&restored["id"], &Value::Null), "{again}");
+    assert!(!doctor(&engine).contains("not as it was deployed"), "{}", doctor(&engine));
 }
 
 #[test]
@@ -52,7 +78,10 @@ fn a_field_that_somebody_removes_is_noticed_once_and_put_back_by_a_rule_that_hea
         // neither what was told nor what we put back is told again
         kube.kubectl(&["create", "deployment", "later", "--image=x"]);
         one(&engine, "deployment.observed", |event| event["data"]["finding"] == "created");
-        assert_eq!((events(&engine, "deployment.observed").len(), working().as_str()), (2, if heals { "/models" } else { "" }));
+        let told =
+            |finding: &str| events(&engine, "deployment.observed").iter().filter(|event| event["data"]["finding"] == finding).count();
+        assert_eq!((told("changed"), working().as_str()), (1, if heals { "/models" } else { "" }));
+        becomes(&engine, if heals { "in-sync" } else { "changed" });
         // what we take away ourselves, since the rule says so now, nobody else did
         rule(&engine, &kube, &json!({"template": nothing, "heal": heals}));
         let of = |field: &str| {
@@ -84,10 +113,15 @@ fn a_rule_that_heals_puts_right_what_was_changed_or_removed() {
     kube.kubectl(&["set", "image", "deployment/iris-production", "model=registry/other:9"]);
     one(&engine, "deployment.observed", |event| event["data"]["finding"] == "changed");
     eventually("the image is what it was", || kube.image("iris-production") == "registry/iris:1");
+    one(&engine, "deployment.observed", |event| event["data"]["finding"] == "restored");
+    becomes(&engine, "in-sync");
     kube.kubectl(&["delete", "deployment", "iris-production"]);
     let seen = one(&engine, "deployment.observed", |event| event["data"]["finding"] == "removed");
     assert!(seen["data"]["reason"].as_str().unwrap().contains("put back"), "{seen}");
     eventually("it is there again", || kube.image("iris-production") == "registry/iris:1");
+    becomes(&engine, "in-sync");
+    let restored = events(&engine, "deployment.observed").iter().filter(|event| event["data"]["finding"] == "restored").count();
+    assert_eq!(restored, 2, "once for each");
 }
 
 #[test]
@@ -102,6 +136,7 @@ fn what_was_removed_while_nobody_looked_is_put_back_at_the_start() {
     let engine = serve(&data_of(&dir), &kube.kubeconfig);
     one(&engine, "deployment.observed", |event| event["data"]["finding"] == "removed");
     eventually("it is there again", || kube.image("iris-production") == "registry/iris:1");
+    becomes(&engine, "in-sync");
 }
 
 #[test]
@@ -113,11 +148,14 @@ fn what_somebody_removed_comes_back_when_the_task_is_done_again() {
     expect(&engine, "iris", &[(1, "active")]);
     kube.kubectl(&["delete", "deployment", "iris-production"]);
     one(&engine, "deployment.observed", |event| event["data"]["finding"] == "removed");
+    becomes(&engine, "missing");
+    assert!(doctor(&engine).contains("annals trigger replay RULE"), "{}", doctor(&engine));
     let again = engine.annals(&["trigger", "replay", "serve", "--since", "2000-01-01T00:00:00Z"]);
     assert!(again.status.success(), "{}", String::from_utf8_lossy(&again.stderr));
     eventually("it is there again", || kube.image("iris-production") == "registry/iris:1");
     eventually("the task is done", || tasks(&engine)[0]["state"] == "done");
     expect(&engine, "iris", &[(1, "active")]);
+    becomes(&engine, "in-sync");
 }
 
 #[test]

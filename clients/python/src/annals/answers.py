@@ -257,7 +257,7 @@ class Note(Caused):
     text: str
 
 
-TargetWord: TypeAlias = Literal["in-sync", "progressing", "failed", "rolled-back", "foreign", "missing"]
+TargetWord: TypeAlias = Literal["in-sync", "progressing", "failed", "rolled-back", "foreign", "missing", "changed"]
 
 
 @dataclass(frozen=True, kw_only=True)

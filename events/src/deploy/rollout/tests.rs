@@ -127,7 +127,7 @@ fn found(deployment: &str, version: u64) -> Then {
 
 #[test]
 fn what_is_found_on_a_models_target_names_the_deployment_there_and_changes_no_state() {
-    for what in ["created", "changed", "removed", "adopted"] {
+    for what in ["created", "changed", "removed", "adopted", "restored"] {
         let seen = iris("observed", "", finding(what, "scorer"));
         let stage = check(&given(&[deployed("a"), wanted("b", "2", "scorer")]), &seen, &found("a", 1));
         assert_eq!(states(&stage)[1..], are(&[("a", "active"), ("b", "requested")]));

@@ -91,7 +91,7 @@ class Deploy(Proposes):
         self,
         model: str | None,
         target: Target,
-        finding: Literal["created", "changed", "removed", "adopted"],
+        finding: Literal["created", "changed", "removed", "adopted", "restored"],
         *,
         version: VersionRef | None = None,
         image: str | None = None,
@@ -99,8 +99,9 @@ class Deploy(Proposes):
         fields: Sequence[str] | None = None,
         **about: Unpack[About],
     ) -> Receipt:
-        """Something was found on a target that nobody asked for here; `adopted`: it is ours from now on. It changes no deployment.
+        """Something was found on a target that nobody asked for here. It changes no deployment.
 
+        `finding`: what somebody did there; `adopted`: it is ours from now on; `restored`: it is as it should be again.
         `model`: that is deployed there, or None if nothing of ours is. `image`: the container image that was found. `manager`:
         who did it, as the platform says. `fields`: paths of what differs from what is wanted, such as `spec.replicas`.
 
