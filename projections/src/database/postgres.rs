@@ -100,10 +100,11 @@ impl Postgres {
         within(ANSWER_MAX, self.options.connect()).await
     }
 
-    /// A live view's connection, which is alive as far as is known.
+    /// A live view's connection, which is alive as far as is known. One that does not lead says nothing between two
+    /// writes, and the database may have let go of it: it is asked.
     async fn live<'a>(&self, slot: &'a Slot) -> Result<MutexGuard<'a, Option<PgConnection>>, sqlx::Error> {
         let mut held = slot.connection.lock().await;
-        if slot.doubt.swap(false, Ordering::Relaxed)
+        if (slot.doubt.swap(false, Ordering::Relaxed) || !slot.leads.load(Ordering::Relaxed))
             && let Some(connection) = held.as_mut()
             && within(ANSWER_MAX, connection.ping()).await.is_err()
         {

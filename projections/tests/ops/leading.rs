@@ -137,3 +137,15 @@ async fn another_engine_takes_over_when_the_leader_is_gone_or_silent() {
     }
     a.dispatch(&[position(2)], &[], &[task("a", "iris", 2)]).await.unwrap();
 }
+
+/// A door writes seldom, and the database lets go of who says nothing: the next write must not fail for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_door_writes_though_its_connection_was_let_go() {
+    let home = Base::Postgres.home().await;
+    let ops = open(&home).await;
+    for (seen, moved) in [(None, 1), (Some(1), 2)] {
+        assert_eq!(ops.set_cursor("default", "mail", "AQ", seen, later(0)).await.unwrap(), moved);
+        home.database().cut().await;
+    }
+    assert!(ops.forget_cursor("default", "mail", Some(2)).await.unwrap());
+}

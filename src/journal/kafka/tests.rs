@@ -111,6 +111,11 @@ mod on_kafka {
 fn topics_are_made_once() {
     let topics = Topics::fresh();
     assert!(matches!(topics.open(), Err(OpenError::Missing(_))));
+    let missing = runtime().block_on(topics::check(&topics.connection)).unwrap();
+    assert_eq!(missing.iter().filter(|found| found.problem == "it is missing").count(), Topic::ALL.len(), "{missing:?}");
+    let refused = runtime().block_on(topics::create(&topics.connection, Shape { replication: 9, ..SHAPE })).unwrap_err();
+    assert!(refused.to_string().contains("--replication-factor 1"), "{refused}");
+    assert!(matches!(topics.open(), Err(OpenError::Missing(_))), "nothing was made");
     let made = runtime().block_on(topics::create(&topics.connection, SHAPE)).unwrap();
     assert_eq!(made.len(), Topic::ALL.len());
     let journal = topics.open().unwrap();

@@ -41,6 +41,14 @@ pub enum TopicsError {
         /// Why.
         why: String,
     },
+    /// They cannot be so on this cluster.
+    #[error("{what}: {remedy}")]
+    Shape {
+        /// What cannot be.
+        what: String,
+        /// What to do.
+        remedy: &'static str,
+    },
     /// They exist, and are not as they are wanted.
     #[error("the topics exist with other partitions: {0}; a key's partition is part of history, so the number never changes")]
     OtherPartitions(String),
@@ -119,6 +127,18 @@ pub async fn create(connection: &Connection, shape: Shape) -> Result<Vec<String>
     Ok(made)
 }
 
+/// Whether topics can be so: a broker's own word for it says nothing of why.
+fn check_shape(shape: Shape, brokers: usize) -> Result<(), TopicsError> {
+    let replication = shape.replication;
+    if usize::try_from(replication).unwrap_or(usize::MAX) > brokers {
+        let what =
+            format!("{replication} replicas are wanted, and the cluster has {brokers} broker{}", if brokers == 1 { "" } else { "s" });
+        let remedy = "add brokers, or say `--replication-factor 1 --min-insync-replicas 1`, with which all is lost if that broker is";
+        return Err(TopicsError::Shape { what, remedy });
+    }
+    Ok(())
+}
+
 /// Makes the topics that are missing, and leaves them empty: an import opens them.
 ///
 /// # Errors
@@ -150,6 +170,9 @@ pub async fn make(connection: &Connection, shape: Shape) -> Result<Vec<String>, 
             settings(*topic).iter().fold(new, |new, (key, value)| new.set(key, value))
         })
         .collect();
+    if !missing.is_empty() {
+        check_shape(shape, connection.reader("metadata", false)?.fetch_metadata(None, ASK_MAX)?.brokers().len())?;
+    }
     let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(30))).request_timeout(Some(Duration::from_secs(30)));
     let mut made = Vec::new();
     let results = if missing.is_empty() { Vec::new() } else { connection.admin()?.create_topics(&missing, &options).await? };
@@ -265,7 +288,9 @@ pub async fn check(connection: &Connection) -> Result<Vec<Finding>, TopicsError>
     let replicas = replicas(connection)?;
     let admin = connection.admin()?;
     let specifiers: Vec<ResourceSpecifier<'_>> = names.iter().map(|name| ResourceSpecifier::Topic(name)).collect();
-    for resource in admin.describe_configs(&specifiers, &AdminOptions::new()).await? {
+    // an empty list is no question to librdkafka
+    let described = if specifiers.is_empty() { Vec::new() } else { admin.describe_configs(&specifiers, &AdminOptions::new()).await? };
+    for resource in described {
         let Ok(resource) = resource else { continue };
         let rdkafka::admin::OwnedResourceSpecifier::Topic(name) = &resource.specifier else { continue };
         let Some(topic) = Topic::ALL.into_iter().find(|topic| connection.topic(*topic) == *name) else { continue };
