@@ -74,26 +74,36 @@ fn read(file: &FilePath) -> Result<Vec<Map<String, Value>>, Failure> {
     list.into_iter().enumerate().map(object).collect()
 }
 
+/// All of a file or, where one of its rules could never be, nothing.
 fn apply(args: &Apply, out: &mut Output) -> Result<Exit, Failure> {
-    let (client, mut all) = (Client::new(&args.remote.url), Vec::new());
+    let (client, mut rules, mut all) = (Client::new(&args.remote.url), Vec::new(), Vec::new());
     for mut rule in read(&args.file)? {
         let name = rule.remove("trigger").as_ref().map(plain).unwrap_or_default();
-        let removed = rule.get("state").and_then(Value::as_str) == Some("removed");
-        if let Some(state) = rule.remove("state") {
+        let state = rule.remove("state");
+        let is_removed = state.as_ref().is_some_and(|state| state == "removed");
+        if let Some(state) = state {
             rule.insert("paused".into(), (state == "paused").into());
         }
         rule.extend(body_of(&args.why));
-        let path = named(&name, &args.workspace.workspace);
-        let was = client.try_get(&path, &[])?.status == 200;
-        let word = if removed {
+        rules.push((name, is_removed, Value::Object(rule)));
+    }
+    let path = |name: &str| named(name, &args.workspace.workspace);
+    let put = |name: &str, path: Path, rule: &Value| {
+        let told = client.change(Method::Put, &path, rule);
+        told.map_err(|e| if let Failure::Refused(why) = e { Failure::Refused(format!("{name}: {why}")) } else { e })
+    };
+    for (name, _, rule) in rules.iter().filter(|(_, is_removed, _)| !is_removed) {
+        put(name, path(name).with("check", "true"), rule)?;
+    }
+    for (name, is_removed, rule) in &rules {
+        let was = client.try_get(&path(name), &[])?.status == 200;
+        let word = if *is_removed {
             if was {
-                client.change(Method::Delete, &path, &Value::Object(body_of(&args.why)))?;
+                client.change(Method::Delete, &path(name), &Value::Object(body_of(&args.why)))?;
             }
             if was { "removed" } else { "unchanged" }
         } else {
-            let told = client.change(Method::Put, &path, &Value::Object(rule));
-            let told = told.map_err(|e| if let Failure::Refused(why) = e { Failure::Refused(format!("{name}: {why}")) } else { e })?;
-            match told.get("changed") {
+            match put(name, path(name), rule)?.get("changed") {
                 Some(Value::Bool(false)) => "unchanged",
                 _ if was => "changed",
                 _ => "added",

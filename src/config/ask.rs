@@ -198,7 +198,7 @@ pub struct Timeline {
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "Examples:\n  annals deployments\n  annals deployments --channel production --state failed\n  \
     annals deployments --target 'kubernetes/*' --as-of 2026-03-01T12:00:00Z --json\n\
-    \nStates: in-sync, progressing, failed, rolled-back, foreign (nobody asked for it here), missing.")]
+    \nStates: in-sync, progressing, failed, rolled-back, foreign (nobody asked for it here), missing, changed.")]
 pub struct Deployments {
     /// Only targets that serve this channel
     #[arg(long, value_name = "NAME")]

@@ -144,11 +144,11 @@ pub fn unusable(what: impl std::fmt::Display, remedy: impl std::fmt::Display) ->
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Changed(pub bool);
 
-/// Proposes `trigger.changed` or `subscription.changed`, and waits until the dispatcher knows of it.
+/// `trigger.changed` or `subscription.changed`, as it is proposed.
 ///
 /// # Errors
-/// The refusal, or that it is not settled yet.
-pub async fn propose(app: &App, ops: &Ops, which: &Which<'_>, mut data: Map<String, Value>, why: Why) -> Result<Changed, Problem> {
+/// 400 and 422: it can never be accepted.
+pub fn proposal(which: &Which<'_>, mut data: Map<String, Value>, why: Why) -> Result<Proposal, Problem> {
     let Which { family, workspace, name } = *which;
     let Why { actor, reason } = why;
     let kind = match family {
@@ -168,7 +168,15 @@ pub async fn propose(app: &App, ops: &Ops, which: &Which<'_>, mut data: Map<Stri
     ];
     let mut attributes: BTreeMap<String, String> = given.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     attributes.extend(actor.map(|actor| ("actor".to_owned(), actor)));
-    let proposal = Proposal::from_parts(attributes, Value::Object(data).to_string(), Some(key.as_str().as_bytes()))?;
+    Ok(Proposal::from_parts(attributes, Value::Object(data).to_string(), Some(key.as_str().as_bytes()))?)
+}
+
+/// Proposes [`proposal`], and waits until the dispatcher knows of it.
+///
+/// # Errors
+/// The refusal, or that it is not settled yet.
+pub async fn propose(app: &App, ops: &Ops, which: &Which<'_>, data: Map<String, Value>, why: Why) -> Result<Changed, Problem> {
+    let proposal = proposal(which, data, why)?;
     let answer = app.door.submit(&proposal, SETTLE_MAX).await?;
     let Some(verdict) = answer.verdict else {
         return Err(Problem::unavailable("not-settled", "the change has no verdict yet", "ask how it is, and send it again if need be"));

@@ -16,8 +16,8 @@ use super::operating::ops;
 use super::problem::Problem;
 use super::read::ask::problem;
 use super::rules::{
-    Again, Asked, Changed, Replayed, Tasks, Which, Why, Within, existing, is_of, parse, parse_or_none, propose, set_state, spec_of,
-    unusable,
+    Again, Asked, Changed, Replayed, Tasks, Which, Why, Within, existing, is_of, parse, parse_or_none, proposal, propose, set_state,
+    spec_of, unusable,
 };
 use crate::world::rehearsal::{Rehearsal, rehearse};
 use crate::world::rule::read::Named;
@@ -140,15 +140,31 @@ pub async fn get(State(app): State<App>, Path(name): Path<String>, Query(within)
     answer(&ops(&app).await?, &trigger(within.workspace(), &name), None).await
 }
 
+/// How far a change goes.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct Only {
+    /// Only say whether it could be so; nothing is changed.
+    #[serde(default)]
+    pub check: bool,
+}
+
 /// Makes a trigger, or changes it: recorded as `trigger.changed`, and in force when this is answered.
-#[utoipa::path(put, operation_id = "trigger_put", path = "/v1/triggers/{name}", tag = "world", params(("name" = String, Path, description = "its name"), Within),
+#[utoipa::path(put, operation_id = "trigger_put", path = "/v1/triggers/{name}", tag = "world", params(("name" = String, Path, description = "its name"), Within, Only),
     request_body(content = Wanted), responses(
         (status = 200, description = "as it is now", body = Trigger),
+        (status = 204, description = "with `check`: it could be so"),
         (status = 400, description = "a body or a name that cannot be read", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "a rule that cannot be meant: the field, and what to do", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "not now: send it again", body = Problem, content_type = "application/problem+json"),
     ))]
-pub async fn put(State(app): State<App>, Path(name): Path<String>, Query(within): Query<Within>, body: Bytes) -> Result<Response, Problem> {
+pub async fn put(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    Query(within): Query<Within>,
+    Query(only): Query<Only>,
+    body: Bytes,
+) -> Result<Response, Problem> {
     let ops = ops(&app).await?;
     let wanted = parse::<Wanted>(&body)?;
     let which = trigger(within.workspace(), &name);
@@ -156,7 +172,11 @@ pub async fn put(State(app): State<App>, Path(name): Path<String>, Query(within)
     let mut data = wanted.spec();
     read(&which, state, &data)?;
     data.insert("state".into(), state.as_str().into());
-    let changed = propose(&app, &ops, &which, data, Why { actor: wanted.actor, reason: wanted.reason }).await?;
+    let why = Why { actor: wanted.actor, reason: wanted.reason };
+    if only.check {
+        return proposal(&which, data, why).map(|_| StatusCode::NO_CONTENT.into_response());
+    }
+    let changed = propose(&app, &ops, &which, data, why).await?;
     answer(&ops, &which, Some(changed)).await
 }
 

@@ -13,7 +13,7 @@ use tokio::task::{Id, JoinSet};
 use super::event::NoEvent;
 use super::life::{Lane, Trouble, World};
 use super::rule::State;
-use super::settle::{parked, postponed, settled};
+use super::settle::{begun_again, parked, postponed, settled};
 use super::{Actor, Done, Job, Retry, brake};
 use crate::journal::wall_clock;
 
@@ -122,10 +122,15 @@ async fn work(world: Arc<World>, task: Task) -> (u64, Settled) {
                 tracing::error!(rule = task.rule, event = task.event_id, "an actor panicked: this is a bug");
                 Done::Failed { note: "the actor met a mistake in the engine, which is in the log".into(), retry: Retry::Schedule }
             });
-            if let Done::Gone { note } = &done {
-                pause(&world, &job, note).await;
+            let is_outdated = world.book().get(&task.rule).is_some_and(|page| page.row.revision > job.rule.revision);
+            match &done {
+                Done::Failed { .. } | Done::Gone { .. } if is_outdated => (begun_again(&task, wall_clock()), "failed"),
+                Done::Gone { note } => {
+                    pause(&world, &job, note).await;
+                    finish(&world, &task, done)
+                }
+                _ => finish(&world, &task, done),
             }
-            finish(&world, &task, done)
         }
     };
     if let Some(metrics) = &world.metrics {

@@ -80,7 +80,7 @@ pub fn settled(task: &Task, rule: &Rule, done: Done, now: Timestamp, dice: f64) 
     }
 }
 
-/// What waits for somebody else: neither a failure nor a success.
+/// What waits for somebody else: neither a failure nor a success. Of what failed before it is still said why.
 #[must_use]
 pub fn postponed(task: &Task, note: String, after: Duration, now: Timestamp) -> Settled {
     Settled {
@@ -88,17 +88,23 @@ pub fn postponed(task: &Task, note: String, after: Duration, now: Timestamp) -> 
         state: task.state,
         attempts: task.attempts,
         next_at: later(now, after),
-        note: Some(cut(note)),
+        note: task.note.clone().filter(|_| task.attempts > 0).or_else(|| Some(cut(note))),
         progress: task.progress.clone(),
         outcome: task.outcome.clone(),
         at: now,
     }
 }
 
+/// What failed by a rule that was changed meanwhile: it is tried by the new one, from the first try on.
+#[must_use]
+pub fn begun_again(task: &Task, now: Timestamp) -> Settled {
+    Settled { state: TaskState::Pending, attempts: 0, note: None, ..postponed(task, String::new(), Duration::ZERO, now) }
+}
+
 /// What only a person can set right.
 #[must_use]
 pub fn parked(task: &Task, note: String, now: Timestamp) -> Settled {
-    Settled { state: TaskState::Parked, ..postponed(task, note, Duration::ZERO, now) }
+    Settled { state: TaskState::Parked, note: Some(cut(note)), ..postponed(task, String::new(), Duration::ZERO, now) }
 }
 
 fn later(now: Timestamp, after: Duration) -> Timestamp {

@@ -56,8 +56,11 @@ fn life() -> Vec<Step> {
         step("deployment.observed", "default/iris", found("restored"), ("in-sync", Some(1), Some(1), restored)),
         no_cause(step("version.promoted", "default/iris/2", json!({"channel": "production"}), ("in-sync", Some(1), Some(1), restored))),
         step("deployment.requested", "default/iris/2", wanted("d2"), ("progressing", Some(2), Some(1), restored)),
-        step("deployment.succeeded", "default/iris", of("d2"), ("in-sync", Some(2), Some(2), None)),
-        step("deployment.requested", "default/iris/2", wanted("d3"), ("progressing", Some(2), Some(2), None)),
+        // changed while it comes, it is so once it is up
+        no_cause(step("deployment.observed", "default/iris", found("changed"), ("progressing", Some(2), Some(1), changed))),
+        step("deployment.succeeded", "default/iris", of("d2"), ("changed", Some(2), Some(2), changed)),
+        step("deployment.observed", "default/iris", found("restored"), ("in-sync", Some(2), Some(2), restored)),
+        step("deployment.requested", "default/iris/2", wanted("d3"), ("progressing", Some(2), Some(2), restored)),
         step("deployment.failed", "default/iris", failed, ("failed", Some(2), Some(2), Some("no such image"))),
         step(
             "deployment.rolled_back",
@@ -71,10 +74,10 @@ fn life() -> Vec<Step> {
             json!({"deployment": "d2", "reason": "slow"}),
             ("rolled-back", Some(2), Some(1), Some("slow")),
         ),
-        no_cause(step("deployment.observed", "default/iris", found("changed"), ("rolled-back", Some(2), Some(1), changed))),
+        step("deployment.observed", "default/iris", found("changed"), ("changed", Some(2), Some(1), changed)),
         step("deployment.observed", "default/iris", found("removed"), ("missing", Some(2), None, removed)),
-        // what was found to be there again is d1, and d3 is wanted
-        no_cause(step("deployment.observed", "default/iris", found("restored"), ("missing", Some(2), None, restored))),
+        // what is there again is d1, and d3 is wanted: it is what it was
+        step("deployment.observed", "default/iris", found("restored"), ("rolled-back", Some(2), Some(1), restored)),
     ]
 }
 

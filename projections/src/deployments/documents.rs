@@ -23,6 +23,9 @@ pub struct Target {
     /// What made the state what it is.
     #[serde(flatten)]
     pub cause: Cause,
+    /// The state before it was found changed or missing: what it is again once it is restored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Text>,
     /// What is to be known besides; until the next success.
     pub note: Option<Note>,
     pub wanted: Option<Wanted>,

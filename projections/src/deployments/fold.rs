@@ -175,6 +175,7 @@ impl Change<'_, '_> {
             channel: wanted.channel.clone(),
             state: "progressing".into(),
             cause,
+            before: None,
             note,
             wanted: Some(wanted),
             found,
@@ -185,6 +186,11 @@ impl Change<'_, '_> {
         let (Some(Requested { target, wanted }), cause) = (self.known(deployment), self.cause()) else { return };
         self.change(&target, |target| {
             target.found = Some(found(&wanted, &cause));
+            if target.wants(deployment) && target.before.as_deref() == Some("progressing") {
+                target.turn("changed", cause);
+                target.before = Some("in-sync".into());
+                return;
+            }
             target.note = None;
             if target.wants(deployment) {
                 target.turn("in-sync", cause);
@@ -253,20 +259,30 @@ impl Change<'_, '_> {
             match (&*finding, &*target.state) {
                 ("removed", state) => {
                     target.found = None;
-                    if state != "progressing" {
-                        target.turn("missing", cause);
+                    if state == "progressing" {
+                        target.before = None;
+                    } else {
+                        target.leave("missing", cause);
                     }
                 }
-                ("changed", state @ ("in-sync" | "changed")) => {
+                // what somebody changed while it came is told once it is up
+                ("changed", "progressing") => target.before = Some("progressing".into()),
+                ("changed", state @ ("in-sync" | "rolled-back" | "changed")) => {
+                    // the first change made it so; the note tells the last one
+                    if state != "changed" {
+                        target.leave("changed", cause);
+                    }
                     if let Some(found) = &mut target.found {
                         found.image = image;
                     }
-                    // the first change made it so; the note tells the last one
-                    if state == "in-sync" {
-                        target.turn("changed", cause);
-                    }
                 }
-                ("adopted" | "restored", "missing" | "changed") => {
+                ("restored", "progressing") => target.before = None,
+                ("restored", "missing" | "changed") => {
+                    target.found = known.map(|known| found(&known.wanted, &cause));
+                    let before = target.before.take();
+                    target.turn(before.as_deref().unwrap_or("in-sync"), cause);
+                }
+                ("adopted", "missing") => {
                     let Some(known) = known.filter(|known| target.wants(&known.wanted.deployment)) else { return };
                     target.found = Some(found(&known.wanted, &cause));
                     target.turn("in-sync", cause);
@@ -292,6 +308,7 @@ impl Change<'_, '_> {
             channel: None,
             state: "foreign".into(),
             cause: since,
+            before: None,
             note,
             wanted: None,
             found: Some(Found { deployment: None, version: None, digest: None, image, cause }),
@@ -317,6 +334,14 @@ impl Target {
     fn turn(&mut self, state: &str, cause: Cause) {
         self.state = state.into();
         self.cause = cause;
+        self.before = None;
+    }
+
+    /// Somebody made it so; what it was before is kept.
+    fn leave(&mut self, state: &str, cause: Cause) {
+        let before = self.before.take().unwrap_or_else(|| self.state.clone());
+        self.turn(state, cause);
+        self.before = Some(before);
     }
 }
 

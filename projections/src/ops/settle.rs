@@ -248,9 +248,13 @@ impl Ops {
     }
 }
 
-/// Makes what failed and waits for another try due at once, from the first try on. What is under way is left to end.
+/// Makes what failed and waits for another try due at once, from the first try on. What is under way is left to end: of what
+/// is due already the tries are forgotten, and its turn stays.
 pub(super) async fn hasten(connection: &mut dyn Connection, rule: &str, now: Timestamp) -> Result<(), Failure> {
-    begin_again(connection, rule, WAITING, Cell::Int(now.0), now).await.map(drop)
+    begin_again(connection, rule, WAITING, Cell::Int(now.0), now).await?;
+    let due = "UPDATE tasks SET attempts = 0, note = NULL WHERE rule = ? AND state = 'pending' AND attempts > 0";
+    connection.run(Statement::new(due, [rule.into()])).await?;
+    Ok(())
 }
 
 /// Returns how many tasks are pending again, as if they were new. `such` has one `?`, which is `value`.

@@ -103,7 +103,7 @@ async fn a_target_goes_from_the_request_over_failure_and_rollback_to_what_others
     assert_eq!(s.all(&Filter::default()).await[0]["found"], since, "it is there since it came, not since the rollback");
     s.say("rolled-back", "iris", json!({"deployment": "d2", "reason": "slow", "error": "503"})).await;
     s.is("rolled-back", Some("d3"), Some("d1"), Some("slow (503)"), true).await;
-    s.find("iris", "changed").await.is("rolled-back", Some("d3"), Some("d1"), Some("changed by kubectl: spec.replicas"), false).await;
+    s.find("iris", "changed").await.is("changed", Some("d3"), Some("d1"), Some("changed by kubectl: spec.replicas"), true).await;
     s.ask("d4", "iris/2", "a").await.is("progressing", Some("d4"), Some("d1"), Some("changed by kubectl: spec.replicas"), true).await;
     s.up("d4").await.is("in-sync", Some("d4"), Some("d4"), None, true).await;
     s.find("iris", "removed").await.is("missing", Some("d4"), None, Some("removed by kubectl: spec.replicas"), true).await;

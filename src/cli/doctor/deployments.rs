@@ -91,7 +91,7 @@ pub(super) fn findings(client: &Client) -> Result<Vec<Finding>, Failure> {
 fn of(target: &Target) -> Finding {
     let note = target.note.as_ref().map_or("", |note| &note.text);
     let todo = if target.state == "missing" {
-        "`annals trigger replay RULE` of the promotion makes it again; so does a rule with `heal: true`, by itself"
+        "`annals trigger replay RULE --task N` makes it again (`annals trigger history RULE` has the number); a rule with `heal: true` does by itself"
     } else {
         "put back what was changed; a rule with `heal: true` does so by itself"
     };

@@ -8,7 +8,7 @@ use super::cluster::{MANAGER, Target};
 
 /// What there is to say about an object.
 pub struct Finding<'a> {
-    /// `created`, `changed` or `removed`.
+    /// `created`, `changed`, `removed` or `restored`.
     pub word: &'static str,
     /// The model that it serves, if it is one of ours.
     pub key: Option<String>,

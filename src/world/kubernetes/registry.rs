@@ -1,7 +1,7 @@
 //! What the actor asks the registry: to converge it must know what is wanted now. The arbiter decides
 //! all the same; an answer that is old costs a proposal that is refused, never a wrong event.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -143,23 +143,20 @@ impl Registry {
         found.as_ref().map(read).transpose()?.ok_or_else(|| format!("{key} has no version {version}"))
     }
 
-    /// The targets in a namespace that were found changed or missing, each with the deployment that should be there.
+    /// The targets in a namespace that were found changed or missing.
     ///
     /// # Errors
     /// Why nobody knows.
-    pub async fn amiss(&self, cluster: &str, namespace: &str) -> Result<HashMap<String, String>, String> {
+    pub async fn amiss(&self, cluster: &str, namespace: &str) -> Result<HashSet<String>, String> {
         let runner = self.current(deployments::NAME, None).await?;
-        let mut found = HashMap::new();
+        let mut found = HashSet::new();
         for state in ["changed", "missing"] {
             let target = Some(format!("kubernetes/{cluster}/{namespace}/*"));
             let filter = deployments::Filter { state: Some(state.into()), target, ..deployments::Filter::default() };
             let mut page = Page { after: None, limit: 1000 };
             loop {
                 let some = runner.views().targets(&filter, &AsOf::Now, &page).await.map_err(|e| e.to_string())?;
-                for line in &some.items {
-                    let target: Target = serde_json::from_str(line.body.get()).map_err(|e| unreadable(&e))?;
-                    found.extend(target.wanted.map(|wanted| (target.target.into(), wanted.deployment.into())));
-                }
+                found.extend(some.items.iter().map(|line| String::from(&*line.target)));
                 page.after = some.next;
                 if page.after.is_none() {
                     break;
@@ -167,6 +164,20 @@ impl Registry {
             }
         }
         Ok(found)
+    }
+
+    /// How a model's target is, and the position of the event that made it so.
+    ///
+    /// # Errors
+    /// Why nobody knows.
+    pub async fn target(&self, key: &str, target: &str) -> Result<Option<(String, String)>, String> {
+        let runner = self.current(deployments::NAME, Some(key)).await?;
+        let workspace = key.split_once('/').map(|(workspace, _)| workspace.to_owned());
+        let filter = deployments::Filter { workspace, target: Some(target.into()), ..deployments::Filter::default() };
+        let found = runner.views().targets(&filter, &AsOf::Now, &Page { after: None, limit: 100 }).await.map_err(|e| e.to_string())?;
+        let Some(line) = found.items.iter().find(|line| *line.key == *key) else { return Ok(None) };
+        let target: Target = serde_json::from_str(line.body.get()).map_err(|e| unreadable(&e))?;
+        Ok(Some((target.state.into(), target.cause.position.into())))
     }
 
     /// What a channel holds, of every model of a workspace.

@@ -22,6 +22,8 @@ use crate::world::rule::{Do, Format, Kubernetes, Rule};
 
 /// What could not be judged is looked at again after this time.
 const AGAIN: Duration = Duration::from_secs(5);
+/// What is changed or missing is looked at after this time too: it may be right by a rule that was changed.
+const AMISS: Duration = Duration::from_secs(15);
 /// The channels, in the order of the events' rules.
 const CHANNELS: [&str; 3] = annals_events::model::CHANNELS;
 
@@ -65,6 +67,7 @@ pub async fn run(deployer: Arc<Deployer>, mut rules: watch::Receiver<Rules>, new
                     listed: HashSet::new(),
                     undone: HashMap::new(),
                     amiss: None,
+                    amiss_seen: Instant::now(),
                 };
                 tokio::spawn(eye.watch())
             });
@@ -119,8 +122,10 @@ struct Eye {
     listed: HashSet<String>,
     /// What could not be judged yet, by name.
     undone: HashMap<String, Undone>,
-    /// The targets that were told to be changed or missing, each with its deployment; nothing until the journal was asked.
-    amiss: Option<HashMap<String, String>>,
+    /// The targets that were told to be changed or missing; nothing until the journal was asked.
+    amiss: Option<HashSet<String>>,
+    /// When those were last looked at.
+    amiss_seen: Instant,
 }
 
 /// An object as it was judged.
@@ -180,7 +185,12 @@ impl Eye {
                     }
                     None => return,
                 },
-                _ = again.tick() => self.look_again().await,
+                _ = again.tick() => {
+                    self.look_again().await;
+                    if self.amiss_seen.elapsed() >= AMISS {
+                        self.look_at_amiss().await;
+                    }
+                }
             }
         }
     }
@@ -202,6 +212,7 @@ impl Eye {
                 if let Err(why) = self.missing().await {
                     tracing::warn!(place = ?self.place, "what is missing there could not be judged: {why}");
                 }
+                self.look_at_amiss().await;
             }
             Err(error) => {
                 let text = error.to_string();

@@ -6,7 +6,7 @@ use annals_events::time::Timestamp;
 use annals_projections::ops::{Place, Task, TaskState};
 use serde_json::{Value, json};
 
-use super::{pause, settled};
+use super::{begun_again, parked, pause, postponed, settled};
 use crate::world::rule::read::Named;
 use crate::world::rule::{Family, Rule, State};
 use crate::world::{Done, Retry};
@@ -92,4 +92,15 @@ fn what_goes_on_is_no_failure() {
     assert_eq!((gone.state, gone.attempts), (TaskState::Pending, 1), "it waits for who resumes the rule");
     let long = settled(&task(0), &doing(), Done::Skipped { note: "x".repeat(5_000) }, NOW, 0.5);
     assert!(long.state == TaskState::Skipped && long.note.unwrap().chars().count() == super::NOTE_MAX + 1);
+}
+
+#[test]
+fn whoever_waits_still_says_why_it_failed() {
+    let failed = Task { note: Some("410 in 2 ms".into()), ..task(1) };
+    assert_eq!(postponed(&failed, "paused".into(), Duration::ZERO, NOW).note.as_deref(), Some("410 in 2 ms"));
+    assert_eq!(postponed(&Task { note: None, ..task(1) }, "paused".into(), Duration::ZERO, NOW).note.as_deref(), Some("paused"));
+    assert_eq!(postponed(&Task { attempts: 0, ..failed.clone() }, "paused".into(), Duration::ZERO, NOW).note.as_deref(), Some("paused"));
+    assert_eq!(parked(&failed, "no program".into(), NOW).note.as_deref(), Some("no program"));
+    let again = begun_again(&failed, NOW);
+    assert_eq!((again.state, again.attempts, again.note, again.turn), (TaskState::Pending, 0, None, failed.turn));
 }

@@ -82,6 +82,7 @@ fn a_field_that_somebody_removes_is_noticed_once_and_put_back_by_a_rule_that_hea
             |finding: &str| events(&engine, "deployment.observed").iter().filter(|event| event["data"]["finding"] == finding).count();
         assert_eq!((told("changed"), working().as_str()), (1, if heals { "/models" } else { "" }));
         becomes(&engine, if heals { "in-sync" } else { "changed" });
+        assert_eq!(told("restored"), usize::from(heals));
         // what we take away ourselves, since the rule says so now, nobody else did
         rule(&engine, &kube, &json!({"template": nothing, "heal": heals}));
         let of = |field: &str| {
@@ -126,17 +127,53 @@ fn a_rule_that_heals_puts_right_what_was_changed_or_removed() {
 
 #[test]
 fn what_was_removed_while_nobody_looked_is_put_back_at_the_start() {
-    let (dir, kube, engine) = stage();
+    let (dir, kube, mut engine) = stage();
     rule(&engine, &kube, &json!({"template": BY_URI, "heal": true}));
     version(&engine, "iris", 1, "registry/iris:1");
     promote(&engine, "iris", 1);
     expect(&engine, "iris", &[(1, "active")]);
+    let told = |engine: &Engine, finding: &str| {
+        let observed = events(engine, "deployment.observed");
+        observed.iter().filter(|event| event["data"]["finding"] == finding).count()
+    };
+    for times in 1..=2 {
+        assert_eq!(engine.stop(), Some(0));
+        kube.kubectl(&["delete", "deployment", "iris-production"]);
+        engine = serve(&data_of(&dir), &kube.kubeconfig);
+        eventually("each time is told", || told(&engine, "removed") == times);
+        eventually("it is there again", || kube.image("iris-production") == "registry/iris:1");
+        eventually("that is told too", || told(&engine, "restored") == times);
+        becomes(&engine, "in-sync");
+    }
+}
+
+#[test]
+fn what_was_put_right_while_nobody_looked_or_by_another_rule_is_in_sync_again() {
+    let (dir, kube, engine) = stage();
+    rule(&engine, &kube, &json!({"template": BY_URI}));
+    version(&engine, "iris", 1, "registry/iris:1");
+    promote(&engine, "iris", 1);
+    expect(&engine, "iris", &[(1, "active")]);
+    kube.kubectl(&["set", "image", "deployment/iris-production", "model=registry/other:9"]);
+    becomes(&engine, "changed");
     assert_eq!(engine.stop(), Some(0));
-    kube.kubectl(&["delete", "deployment", "iris-production"]);
+    kube.kubectl(&["set", "image", "deployment/iris-production", "model=registry/iris:1"]);
     let engine = serve(&data_of(&dir), &kube.kubeconfig);
-    one(&engine, "deployment.observed", |event| event["data"]["finding"] == "removed");
-    eventually("it is there again", || kube.image("iris-production") == "registry/iris:1");
     becomes(&engine, "in-sync");
+    // what a person did becomes what the rule wants: nothing happens to the object then
+    kube.kubectl(&["scale", "deployment/iris-production", "--replicas=3"]);
+    becomes(&engine, "changed");
+    rule(&engine, &kube, &json!({"template": BY_URI.replace("replicas: 2", "replicas: 3")}));
+    becomes(&engine, "in-sync");
+    // one that is gone while nobody looks is told once, however often the engine starts
+    kube.kubectl(&["delete", "deployment", "iris-production"]);
+    becomes(&engine, "missing");
+    let before = events(&engine, "deployment.observed").len();
+    drop(engine);
+    let engine = serve(&data_of(&dir), &kube.kubeconfig);
+    kube.kubectl(&["create", "deployment", "later", "--image=x"]);
+    one(&engine, "deployment.observed", |event| event["data"]["finding"] == "created");
+    assert_eq!(events(&engine, "deployment.observed").len(), before + 1);
 }
 
 #[test]
@@ -149,7 +186,7 @@ fn what_somebody_removed_comes_back_when_the_task_is_done_again() {
     kube.kubectl(&["delete", "deployment", "iris-production"]);
     one(&engine, "deployment.observed", |event| event["data"]["finding"] == "removed");
     becomes(&engine, "missing");
-    assert!(doctor(&engine).contains("annals trigger replay RULE"), "{}", doctor(&engine));
+    assert!(doctor(&engine).contains("annals trigger replay RULE --task N"), "{}", doctor(&engine));
     let again = engine.annals(&["trigger", "replay", "serve", "--since", "2000-01-01T00:00:00Z"]);
     assert!(again.status.success(), "{}", String::from_utf8_lossy(&again.stderr));
     eventually("it is there again", || kube.image("iris-production") == "registry/iris:1");

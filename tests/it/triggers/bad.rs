@@ -30,10 +30,12 @@ fn a_rule_that_cannot_be_meant_is_refused_with_field_and_remedy() {
     engine.post("/v1/triggers/t/replay", &[], b"[").problem(400, "bad-body");
     engine.post("/v1/triggers/t/pause", &[], b"").problem(404, "unknown-trigger");
     assert!(engine.get("/v1/triggers").ok(200)["items"].as_array().unwrap().is_empty());
-    std::fs::write(stage.path("rules.yaml"), "trigger: t\nwhen: {type: [promotd]}\ndo: {command: {run: x}}\n").unwrap();
+    let file = "- {trigger: a, when: {type: [promoted]}, do: {command: {run: x}}}\n- {trigger: t, when: {type: [promotd]}, do: {command: {run: x}}}\n";
+    std::fs::write(stage.path("rules.yaml"), file).unwrap();
     let refused = engine.annals(&["trigger", "apply", stage.path("rules.yaml").to_str().unwrap()]);
     let told = text(&refused.stderr);
     assert!(refused.status.code() == Some(1) && told.contains("`promotd`") && told.contains("annals schemas"), "{told}");
+    assert!(engine.get("/v1/triggers").ok(200)["items"].as_array().unwrap().is_empty(), "all of a file, or nothing");
 }
 
 #[test]

@@ -1,13 +1,14 @@
 //! What was done to an object without us: made, changed, removed, put back; and what a rule that heals does about it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use annals_events::kind::Kind;
 use serde_json::{Map, Value};
 
 use super::{CHANNELS, Eye, Seen, namespace, of_kubernetes, place, text};
-use crate::world::kubernetes::cluster::{Applying, Cluster, MANAGER, Target, Trouble};
+use crate::world::kubernetes::cluster::{Applying, MANAGER, Target, Trouble, resource};
 use crate::world::kubernetes::finding::{Finding, manager};
 use crate::world::kubernetes::mark::Mark;
 use crate::world::kubernetes::registry::Known;
@@ -24,8 +25,7 @@ impl Eye {
         if made_by_others || is_engine || object.pointer("/metadata/deletionTimestamp").is_some() {
             return Ok(());
         }
-        let (uid, generation) =
-            (text(object, "/metadata/uid").to_owned(), object.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or(0));
+        let (uid, generation) = (text(object, "/metadata/uid").to_owned(), generation_of(object));
         let (before, mark) = (self.seen.get(&uid), Mark::of(object));
         let is_new = before.is_none_or(|before| before.generation != generation);
         if !is_new && before.is_some_and(|before| before.mark == mark) {
@@ -48,7 +48,7 @@ impl Eye {
             }
             Some(mark) => {
                 self.changed(object, mark, &here, &format!("changed {uid} {generation}"), &owned).await?;
-                self.restored(object, mark, &here, &format!("restored {uid} {generation}")).await?;
+                self.restored(object, mark, &here).await?;
             }
         }
         let owned = if is_ours { Value::Object(fields::owned(object)).to_string().into() } else { Box::default() };
@@ -64,18 +64,10 @@ impl Eye {
         }
         let Some((rule, wanted)) = self.wanted(mark, here).await? else { return Ok(()) };
         let heal = of_kubernetes(&rule).is_some_and(|(_, kubernetes)| kubernetes.heal);
-        let cluster = self.deployer.cluster(&here.cluster).map_err(|t| t.to_string())?;
-        let (mut fields, mut put) = match would_be(cluster, here, &wanted, false).await? {
-            // what we created is ours, though it was not applied yet
-            Err(Trouble::Owned(mut fields)) => {
-                fields.retain(|_, owner| owner != MANAGER);
-                (fields, None)
-            }
-            put => (BTreeMap::new(), put.ok()),
-        };
+        let (mut fields, mut put) = self.against(here, &wanted).await?;
         if !removed.is_empty() {
             if put.is_none() {
-                put = would_be(cluster, here, &wanted, true).await?.ok();
+                put = self.would_be(here, &wanted, true).await?.ok();
             }
             // only what we would put back: the rest the server does not keep, or the rule does not want any more
             let still = put.map(|put| fields::missing(owned, &put));
@@ -90,7 +82,7 @@ impl Eye {
         let finding =
             Finding { word: "changed", key: Some(mark.model.clone()), target: here.clone(), object, fields, tag: tag.into(), reason };
         self.report(&finding).await?;
-        self.amiss().await?.insert(here.path(), mark.deployment.clone());
+        self.amiss.as_mut().map(|amiss| amiss.insert(here.path()));
         if heal {
             self.deployer.put(here, &wanted, mark, Putting { force: true, ..Putting::default() }).await.map_err(|e| e.to_string())?;
         }
@@ -98,32 +90,68 @@ impl Eye {
     }
 
     /// Whether an object that was told to be changed or missing is as it should be again, whoever made it so.
-    async fn restored(&mut self, object: &Value, mark: &Mark, here: &Target, tag: &str) -> Result<(), String> {
+    async fn restored(&mut self, object: &Value, mark: &Mark, here: &Target) -> Result<(), String> {
         let path = here.path();
-        match self.amiss().await?.get(&path) {
-            None => return Ok(()),
-            Some(deployment) if *deployment == mark.deployment => {}
-            Some(_) => {
-                self.amiss().await?.remove(&path);
-                return Ok(()); // another one came since, and told so itself
-            }
-        }
-        let Some((_, wanted)) = self.wanted(mark, here).await? else { return Ok(()) };
-        let cluster = self.deployer.cluster(&here.cluster).map_err(|t| t.to_string())?;
-        if !would_be(cluster, here, &wanted, true).await?.is_ok_and(|put| put["spec"] == object["spec"]) {
+        if !self.amiss.as_ref().is_some_and(|amiss| amiss.contains(&path)) {
             return Ok(());
         }
-        let (key, fields) = (Some(mark.model.clone()), BTreeMap::new());
-        self.report(&Finding { word: "restored", key, target: here.clone(), object, fields, tag: tag.into(), reason: None }).await?;
-        self.amiss().await?.remove(&path);
+        let known = self.deployer.registry.model(&mark.model).await?;
+        match known.deployment(&mark.deployment).map(|deployment| &*deployment.state) {
+            Some("requested") => return Ok(()), // it is on its way
+            Some("active") => {
+                let Some((_, wanted)) = self.wanted(mark, here).await? else { return Ok(()) };
+                let (fields, put) = self.against(here, &wanted).await?;
+                if !fields.is_empty() || !put.is_some_and(|put| has_all(object, &put)) {
+                    return Ok(());
+                }
+                let tag = format!("restored {} {}", text(object, "/metadata/uid"), generation_of(object));
+                let key = Some(mark.model.clone());
+                let finding = Finding { word: "restored", key, target: here.clone(), object, fields, tag, reason: None };
+                self.report(&finding).await?;
+            }
+            _ => {} // another one came since, and told so itself
+        }
+        self.amiss.as_mut().map(|amiss| amiss.remove(&path));
         Ok(())
     }
 
-    async fn amiss(&mut self) -> Result<&mut HashMap<String, String>, String> {
+    /// Looks at what was told to be changed or missing; what cannot be asked now is asked the next time.
+    pub(super) async fn look_at_amiss(&mut self) {
+        self.amiss_seen = Instant::now();
         if self.amiss.is_none() {
-            self.amiss = Some(self.deployer.registry.amiss(&self.place.cluster, &self.place.namespace).await?);
+            self.amiss = self.deployer.registry.amiss(&self.place.cluster, &self.place.namespace).await.ok();
         }
-        Ok(self.amiss.get_or_insert_default())
+        for path in self.amiss.iter().flatten().cloned().collect::<Vec<_>>() {
+            let here = self.target(path.rsplit('/').next().unwrap_or_default());
+            let Ok(cluster) = self.deployer.cluster(&self.place.cluster) else { return };
+            let Ok(Some(object)) = cluster.get(&here, &resource(self.made(), None)).await else { continue };
+            let Some(mark) = Mark::of(&object) else { continue };
+            if let Err(why) = self.restored(&object, &mark, &here).await {
+                tracing::debug!(place = ?self.place, name = here.name, "looked at again later: {why}");
+            }
+        }
+    }
+
+    /// Which fields others made other than this, and what the object would be, if nobody did.
+    async fn against(&self, here: &Target, wanted: &Manifest) -> Result<(BTreeMap<String, String>, Option<Value>), String> {
+        match self.would_be(here, wanted, false).await? {
+            Err(Trouble::Owned(mut fields)) => {
+                // what we created is ours, though it was not applied yet
+                fields.retain(|_, owner| owner != MANAGER);
+                let put = if fields.is_empty() { self.would_be(here, wanted, true).await?.ok() } else { None };
+                Ok((fields, put))
+            }
+            put => Ok((BTreeMap::new(), put.ok())),
+        }
+    }
+
+    /// What the object would be if this were applied; an error if that cannot be asked now.
+    async fn would_be(&self, here: &Target, wanted: &Manifest, force: bool) -> Result<Result<Value, Trouble>, String> {
+        let cluster = self.deployer.cluster(&here.cluster).map_err(|t| t.to_string())?;
+        match cluster.apply(here, wanted, None, &Applying { force, dry_run: true }).await {
+            Err(trouble @ (Trouble::Away(_) | Trouble::Denied(_) | Trouble::Stranger(_) | Trouble::Moved)) => Err(trouble.to_string()),
+            answer => Ok(answer),
+        }
     }
 
     /// What a rule wants to be there, if one does and knows how.
@@ -178,13 +206,16 @@ impl Eye {
         let mark = Mark { version: deployment.version, deployment: deployment.deployment.clone(), ..mark };
         let rule = self.rule_of(&mark, here);
         let heals = rule.as_ref().and_then(|rule| of_kubernetes(rule)).filter(|(_, k)| k.heal);
-        let uid = text(object, "/metadata/uid");
-        let tag = format!("removed {} {} {uid}", deployment.deployment, deployment.modelseq);
-        let reason = heals.map(|(rule, _)| format!("put back by the rule {}", rule.name));
-        let finding =
-            Finding { word: "removed", key: Some(key.into()), target: here.clone(), object, fields: BTreeMap::new(), tag, reason };
-        self.report(&finding).await?;
-        self.amiss().await?.insert(path.clone(), mark.deployment.clone());
+        // of what nobody saw go it is known only how the target was: that tells one time from the next
+        let was = if object.is_null() { self.deployer.registry.target(key, &path).await.ok().flatten() } else { None };
+        let (state, position) = was.unwrap_or_default();
+        if state != "missing" {
+            let tag = format!("removed {} {} {}{position}", deployment.deployment, deployment.modelseq, text(object, "/metadata/uid"));
+            let reason = heals.map(|(rule, _)| format!("put back by the rule {}", rule.name));
+            let (key, fields) = (Some(key.into()), BTreeMap::new());
+            self.report(&Finding { word: "removed", key, target: here.clone(), object, fields, tag, reason }).await?;
+        }
+        self.amiss.as_mut().map(|amiss| amiss.insert(path.clone()));
         let Some((_, kubernetes)) = heals else { return Ok(()) };
         let details = self.deployer.registry.version(key, deployment.version).await?;
         let (_, model) = key.split_once('/').unwrap_or_default();
@@ -238,10 +269,13 @@ impl Eye {
     }
 }
 
-/// What the object would be if this were applied; an error if that cannot be asked now.
-async fn would_be(cluster: &Cluster, here: &Target, wanted: &Manifest, force: bool) -> Result<Result<Value, Trouble>, String> {
-    match cluster.apply(here, wanted, None, &Applying { force, dry_run: true }).await {
-        Err(trouble @ (Trouble::Away(_) | Trouble::Denied(_))) => Err(trouble.to_string()),
-        answer => Ok(answer),
-    }
+/// Whether an object has each field of ours that it would have by being applied; some the server does not keep.
+fn has_all(object: &Value, put: &Value) -> bool {
+    let ours = fields::owned(put);
+    let unkept = fields::missing(&ours, put);
+    fields::missing(&ours, object).iter().all(|field| unkept.contains(field))
+}
+
+fn generation_of(object: &Value) -> i64 {
+    object.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or(0)
 }
