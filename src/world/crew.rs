@@ -122,6 +122,7 @@ async fn work(world: Arc<World>, task: Task) -> (u64, Settled) {
                 tracing::error!(rule = task.rule, event = task.event_id, "an actor panicked: this is a bug");
                 Done::Failed { note: "the actor met a mistake in the engine, which is in the log".into(), retry: Retry::Schedule }
             });
+            // what failed by a rule that was changed meanwhile says nothing of the new one
             let is_outdated = world.book().get(&task.rule).is_some_and(|page| page.row.revision > job.rule.revision);
             match &done {
                 Done::Failed { .. } | Done::Gone { .. } if is_outdated => (begun_again(&task, wall_clock()), "failed"),

@@ -158,7 +158,8 @@ impl Ops {
     }
 
     /// Stores what was made of some events, and how far the dispatcher has come with them. Rules
-    /// replace older revisions, and what failed by the older one is due at once; a task of a rule for an event that has one already is ignored.
+    /// replace older revisions, and what failed by the older one is due at once; a task of a rule for
+    /// an event that has one already is ignored.
     ///
     /// # Errors
     /// [`Error::Fenced`], [`Error::OpsUnavailable`], [`Error::Damaged`]: nothing is stored then.

@@ -119,8 +119,10 @@ impl Ops {
     /// [`Error::OpsUnavailable`], [`Error::Damaged`].
     pub async fn failing(&self) -> Result<Vec<Failing>, Error> {
         // only a lane's head is ever tried
-        let sql = "SELECT rule, tasks, note FROM (SELECT rule, note, count(*) OVER (PARTITION BY rule) AS tasks,
-                row_number() OVER (PARTITION BY rule ORDER BY updated DESC, id DESC) AS place FROM tasks WHERE head = 1 AND state = 'pending' AND attempts > 0) AS f
+        let sql = "SELECT rule, tasks, note FROM (
+                SELECT rule, note, count(*) OVER (PARTITION BY rule) AS tasks,
+                    row_number() OVER (PARTITION BY rule ORDER BY updated DESC, id DESC) AS place
+                FROM tasks WHERE head = 1 AND state = 'pending' AND attempts > 0) AS failing
             WHERE place = 1 ORDER BY rule";
         let mut reader = self.reader().await?;
         let rows = reader.rows(Statement::new(sql, [])).await.map_err(|e| self.fault(e))?;
