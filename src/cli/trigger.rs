@@ -222,6 +222,7 @@ fn replay(args: &Replay, out: &mut Output) -> Result<Exit, Failure> {
     let body = match (&args.since, args.task) {
         (Some(since), _) => json!({"since": since}),
         (None, Some(number)) => json!({"task": number}),
+        (None, None) if args.waiting => json!({"waiting": true}),
         (None, None) => json!({"parked": true}),
     };
     let answer = Client::new(&args.one.remote.url).change(Method::Post, &at(&args.one, &["replay"]), &body)?;

@@ -86,7 +86,7 @@ pub struct Apply {
 
 /// Tasks again.
 #[derive(Clone, Debug, Args)]
-#[command(group(ArgGroup::new("which").args(["parked", "since", "task"]).required(true)))]
+#[command(group(ArgGroup::new("which").args(["parked", "waiting", "since", "task"]).required(true)))]
 pub struct Replay {
     /// Which.
     #[command(flatten)]
@@ -94,6 +94,9 @@ pub struct Replay {
     /// All that are parked: they failed for good
     #[arg(long)]
     pub parked: bool,
+    /// All that failed and wait for another try: now
+    #[arg(long)]
+    pub waiting: bool,
     /// All done and parked ones whose event was recorded since then
     #[arg(long, value_name = "TIME")]
     pub since: Option<String>,

@@ -104,7 +104,10 @@ fn of_trigger(rule: &Rule, workspace: &str, name: &str) -> Vec<Finding> {
     // what is paused is not tried again
     if rule.failing > 0 && rule.state == "active" {
         let why = rule.last_failed.as_deref().unwrap_or("it does not say why");
-        let todo = format!("mend the cause; annals trigger history {name} --state pending{within} shows each, and when");
+        let todo = format!(
+            "mend the cause; annals trigger replay {name} --waiting{within} tries at once (annals trigger history {name} --state \
+             pending{within} shows each, and when)"
+        );
         let failing = counted(rule.failing, "task");
         found.push(Finding::wait(format!("the trigger {name} has {failing} that failed and will be tried again: {why}"), &todo));
     }

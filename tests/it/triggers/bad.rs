@@ -89,6 +89,24 @@ fn what_nobody_here_can_do_is_parked_and_told() {
 }
 
 #[test]
+fn what_fails_and_is_tried_again_is_told_and_tried_at_once_on_demand() {
+    let stage = Stage::fresh();
+    let mended = stage.path("mended");
+    stage.script("stubborn.sh", &format!("test -e {} || {{ echo 'no luck' >&2; exit 3; }}\n", mended.display()));
+    let engine = stage.start();
+    stage.apply(&engine, &on_measured("stubborn", "stubborn.sh", ""));
+    measured(&engine, "iris", 0);
+    eventually("it failed", || history(&engine, "stubborn").first().is_some_and(|task| task["attempts"].as_u64() >= Some(3)));
+    let told = text(&engine.annals(&["doctor"]).stdout);
+    assert!(told.contains("the trigger stubborn has 1 task that failed and will be tried again") && told.contains("no luck"), "{told}");
+    assert!(told.contains("annals trigger replay stubborn --waiting"), "{told}");
+    std::fs::write(mended, "").unwrap();
+    said(&engine, &["trigger", "replay", "stubborn", "--waiting", "--json"]);
+    eventually("it is done", || counts(&engine, "stubborn", &["done"]) == [1]);
+    assert!(!text(&engine.annals(&["doctor"]).stdout).contains("stubborn"), "nothing is left to say");
+}
+
+#[test]
 fn a_program_that_fails_is_tried_again_and_one_that_hangs_is_killed() {
     let stage = Stage::fresh();
     let tries = stage.path("tries");
