@@ -64,6 +64,11 @@ impl Finding {
     }
 }
 
+/// What a command needs besides to be about this workspace.
+fn within(workspace: &str) -> String {
+    if workspace == "default" { String::new() } else { format!(" --workspace {workspace}") }
+}
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Readiness {

@@ -78,7 +78,7 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 fn failure(error: TopicsError) -> Failure {
     match error {
         TopicsError::Kafka(_) => Failure::Unavailable(error.to_string()),
-        TopicsError::Shape { .. } => Failure::Usage(error.to_string()),
+        TopicsError::FewBrokers { .. } => Failure::Usage(error.to_string()),
         other => Failure::Failed(other.into()),
     }
 }

@@ -43,16 +43,7 @@ pub fn pause(rule: &Rule, attempts: u32) -> Option<Duration> {
 /// What is written down. `dice` is a number from 0 to 1, for the jitter of 20 %.
 #[must_use]
 pub fn settled(task: &Task, rule: &Rule, done: Done, now: Timestamp, dice: f64) -> Settled {
-    let keep = |state, note: Option<String>| Settled {
-        turn: task.turn,
-        state,
-        attempts: task.attempts,
-        next_at: now,
-        note: note.map(cut),
-        progress: task.progress.clone(),
-        outcome: task.outcome.clone(),
-        at: now,
-    };
+    let keep = |state, note| written(task, state, note, now);
     match done {
         Done::Succeeded { note, outcome } => Settled { outcome: outcome.or(task.outcome.clone()), ..keep(TaskState::Done, note) },
         Done::Again { after, progress, note } => {
@@ -83,28 +74,34 @@ pub fn settled(task: &Task, rule: &Rule, done: Done, now: Timestamp, dice: f64) 
 /// What waits for somebody else: neither a failure nor a success. Of what failed before it is still said why.
 #[must_use]
 pub fn postponed(task: &Task, note: String, after: Duration, now: Timestamp) -> Settled {
-    Settled {
-        turn: task.turn,
-        state: task.state,
-        attempts: task.attempts,
-        next_at: later(now, after),
-        note: task.note.clone().filter(|_| task.attempts > 0).or_else(|| Some(cut(note))),
-        progress: task.progress.clone(),
-        outcome: task.outcome.clone(),
-        at: now,
-    }
+    let note = task.note.clone().filter(|_| task.attempts > 0).unwrap_or(note);
+    Settled { next_at: later(now, after), ..written(task, task.state, Some(note), now) }
 }
 
 /// What failed by a rule that was changed meanwhile: it is tried by the new one, from the first try on.
 #[must_use]
 pub fn begun_again(task: &Task, now: Timestamp) -> Settled {
-    Settled { state: TaskState::Pending, attempts: 0, note: None, ..postponed(task, String::new(), Duration::ZERO, now) }
+    Settled { attempts: 0, ..written(task, TaskState::Pending, None, now) }
 }
 
 /// What only a person can set right.
 #[must_use]
 pub fn parked(task: &Task, note: String, now: Timestamp) -> Settled {
-    Settled { state: TaskState::Parked, note: Some(cut(note)), ..postponed(task, String::new(), Duration::ZERO, now) }
+    written(task, TaskState::Parked, Some(note), now)
+}
+
+/// The task as it is, in this state, to be looked at now.
+fn written(task: &Task, state: TaskState, note: Option<String>, now: Timestamp) -> Settled {
+    Settled {
+        turn: task.turn,
+        state,
+        attempts: task.attempts,
+        next_at: now,
+        note: note.map(cut),
+        progress: task.progress.clone(),
+        outcome: task.outcome.clone(),
+        at: now,
+    }
 }
 
 fn later(now: Timestamp, after: Duration) -> Timestamp {

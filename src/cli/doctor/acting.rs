@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::Finding;
+use super::{Finding, within};
 use crate::cli::Failure;
 use crate::cli::client::{Client, Path};
 use crate::cli::output::counted;
@@ -87,7 +87,7 @@ fn explain(acting: &Acting) -> Vec<Finding> {
 }
 
 fn of_trigger(rule: &Rule, workspace: &str, name: &str) -> Vec<Finding> {
-    let within = if workspace == "default" { String::new() } else { format!(" --workspace {workspace}") };
+    let within = within(workspace);
     let mut found = Vec::new();
     if let Some(problem) = &rule.problem {
         let todo = format!("do what it says, or change or remove it: annals trigger show {name}{within}");

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::super::Failure;
 use super::super::client::{Client, Path};
 use super::super::output::counted;
-use super::Finding;
+use super::{Finding, within};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -40,7 +40,7 @@ pub(super) fn findings(client: &Client) -> Result<Vec<Finding>, Failure> {
 
 fn of(webhook: &Webhook) -> Vec<Finding> {
     let Webhook { name, pending, parked, .. } = webhook;
-    let within = if webhook.workspace == "default" { String::new() } else { format!(" --workspace {}", webhook.workspace) };
+    let within = within(&webhook.workspace);
     let mut findings = Vec::new();
     if *parked > 0 {
         findings.push(Finding::act(

@@ -41,13 +41,17 @@ pub enum TopicsError {
         /// Why.
         why: String,
     },
-    /// They cannot be so on this cluster.
-    #[error("{what}: {remedy}")]
-    Shape {
-        /// What cannot be.
-        what: String,
-        /// What to do.
-        remedy: &'static str,
+    /// A broker's own word for it says nothing of why.
+    #[error(
+        "{replication} replicas are wanted, and the cluster has {brokers} broker{}: add brokers, or say `--replication-factor 1 \
+         --min-insync-replicas 1`, with which all is lost if that broker is",
+        if *brokers == 1 { "" } else { "s" }
+    )]
+    FewBrokers {
+        /// How many replicas are wanted.
+        replication: u32,
+        /// How many brokers there are.
+        brokers: usize,
     },
     /// They exist, and are not as they are wanted.
     #[error("the topics exist with other partitions: {0}; a key's partition is part of history, so the number never changes")]
@@ -127,18 +131,6 @@ pub async fn create(connection: &Connection, shape: Shape) -> Result<Vec<String>
     Ok(made)
 }
 
-/// Whether topics can be so: a broker's own word for it says nothing of why.
-fn check_shape(shape: Shape, brokers: usize) -> Result<(), TopicsError> {
-    let replication = shape.replication;
-    if usize::try_from(replication).unwrap_or(usize::MAX) > brokers {
-        let what =
-            format!("{replication} replicas are wanted, and the cluster has {brokers} broker{}", if brokers == 1 { "" } else { "s" });
-        let remedy = "add brokers, or say `--replication-factor 1 --min-insync-replicas 1`, with which all is lost if that broker is";
-        return Err(TopicsError::Shape { what, remedy });
-    }
-    Ok(())
-}
-
 /// Makes the topics that are missing, and leaves them empty: an import opens them.
 ///
 /// # Errors
@@ -171,7 +163,10 @@ pub async fn make(connection: &Connection, shape: Shape) -> Result<Vec<String>, 
         })
         .collect();
     if !missing.is_empty() {
-        check_shape(shape, connection.reader("metadata", false)?.fetch_metadata(None, ASK_MAX)?.brokers().len())?;
+        let brokers = connection.reader("metadata", false)?.fetch_metadata(None, ASK_MAX)?.brokers().len();
+        if usize::try_from(shape.replication).is_ok_and(|replication| replication > brokers) {
+            return Err(TopicsError::FewBrokers { replication: shape.replication, brokers });
+        }
     }
     let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(30))).request_timeout(Some(Duration::from_secs(30)));
     let mut made = Vec::new();

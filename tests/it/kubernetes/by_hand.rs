@@ -1,9 +1,25 @@
 //! What people and other programs do on a cluster: noticed, put right where that is wanted, and taken over.
 
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
-use super::{BY_URI, deployments, events, expect, one, promote, rule, serve, stage, tasks, version};
+use super::{BY_URI, Kube, deployments, events, expect, one, promote, rule, serve, stage, tasks, version};
 use crate::stage::{Engine, data_of, directory, eventually, register};
+
+/// Iris 1 runs in production, by this rule.
+fn deployed(what: &Value) -> (TempDir, Kube, Engine) {
+    let (dir, kube, engine) = stage();
+    rule(&engine, &kube, what);
+    version(&engine, "iris", 1, "registry/iris:1");
+    promote(&engine, "iris", 1);
+    expect(&engine, "iris", &[(1, "active")]);
+    (dir, kube, engine)
+}
+
+/// How often this was found.
+fn told(engine: &Engine, finding: &str) -> usize {
+    events(engine, "deployment.observed").iter().filter(|event| event["data"]["finding"] == finding).count()
+}
 
 /// Waits until the target of iris in production is so.
 #[track_caller]
@@ -19,11 +35,7 @@ fn doctor(engine: &Engine) -> String {
 
 #[test]
 fn a_change_by_hand_is_noticed_once() {
-    let (dir, kube, engine) = stage();
-    rule(&engine, &kube, &json!({"template": BY_URI}));
-    version(&engine, "iris", 1, "registry/iris:1");
-    promote(&engine, "iris", 1);
-    expect(&engine, "iris", &[(1, "active")]);
+    let (dir, kube, engine) = deployed(&json!({"template": BY_URI}));
     kube.kubectl(&["set", "image", "deployment/iris-production", "model=registry/other:9"]);
     let seen = one(&engine, "deployment.observed", |_| true);
     assert_eq!((&seen["data"]["finding"], &seen["data"]["image"]), (&json!("changed"), &json!("registry/other:9")), "{seen}");
@@ -78,11 +90,9 @@ fn a_field_that_somebody_removes_is_noticed_once_and_put_back_by_a_rule_that_hea
         // neither what was told nor what we put back is told again
         kube.kubectl(&["create", "deployment", "later", "--image=x"]);
         one(&engine, "deployment.observed", |event| event["data"]["finding"] == "created");
-        let told =
-            |finding: &str| events(&engine, "deployment.observed").iter().filter(|event| event["data"]["finding"] == finding).count();
-        assert_eq!((told("changed"), working().as_str()), (1, if heals { "/models" } else { "" }));
+        assert_eq!((told(&engine, "changed"), working().as_str()), (1, if heals { "/models" } else { "" }));
         becomes(&engine, if heals { "in-sync" } else { "changed" });
-        assert_eq!(told("restored"), usize::from(heals));
+        assert_eq!(told(&engine, "restored"), usize::from(heals));
         // what we take away ourselves, since the rule says so now, nobody else did
         rule(&engine, &kube, &json!({"template": nothing, "heal": heals}));
         let of = |field: &str| {
@@ -98,19 +108,14 @@ fn a_field_that_somebody_removes_is_noticed_once_and_put_back_by_a_rule_that_hea
             working().is_empty()
         });
         kube.kubectl(&["create", "deployment", "latest", "--image=x"]);
-        let created = || events(&engine, "deployment.observed").iter().filter(|event| event["data"]["finding"] == "created").count();
-        eventually("what came last is told", || created() == 2);
+        eventually("what came last is told", || told(&engine, "created") == 2);
         assert_eq!((of("workingDir"), of("NOTHING")), (1, 0));
     }
 }
 
 #[test]
 fn a_rule_that_heals_puts_right_what_was_changed_or_removed() {
-    let (_dir, kube, engine) = stage();
-    rule(&engine, &kube, &json!({"template": BY_URI, "heal": true}));
-    version(&engine, "iris", 1, "registry/iris:1");
-    promote(&engine, "iris", 1);
-    expect(&engine, "iris", &[(1, "active")]);
+    let (_dir, kube, engine) = deployed(&json!({"template": BY_URI, "heal": true}));
     kube.kubectl(&["set", "image", "deployment/iris-production", "model=registry/other:9"]);
     one(&engine, "deployment.observed", |event| event["data"]["finding"] == "changed");
     eventually("the image is what it was", || kube.image("iris-production") == "registry/iris:1");
@@ -121,21 +126,12 @@ fn a_rule_that_heals_puts_right_what_was_changed_or_removed() {
     assert!(seen["data"]["reason"].as_str().unwrap().contains("put back"), "{seen}");
     eventually("it is there again", || kube.image("iris-production") == "registry/iris:1");
     becomes(&engine, "in-sync");
-    let restored = events(&engine, "deployment.observed").iter().filter(|event| event["data"]["finding"] == "restored").count();
-    assert_eq!(restored, 2, "once for each");
+    assert_eq!(told(&engine, "restored"), 2, "once for each");
 }
 
 #[test]
 fn what_was_removed_while_nobody_looked_is_put_back_at_the_start() {
-    let (dir, kube, mut engine) = stage();
-    rule(&engine, &kube, &json!({"template": BY_URI, "heal": true}));
-    version(&engine, "iris", 1, "registry/iris:1");
-    promote(&engine, "iris", 1);
-    expect(&engine, "iris", &[(1, "active")]);
-    let told = |engine: &Engine, finding: &str| {
-        let observed = events(engine, "deployment.observed");
-        observed.iter().filter(|event| event["data"]["finding"] == finding).count()
-    };
+    let (dir, kube, mut engine) = deployed(&json!({"template": BY_URI, "heal": true}));
     for times in 1..=2 {
         assert_eq!(engine.stop(), Some(0));
         kube.kubectl(&["delete", "deployment", "iris-production"]);
@@ -149,11 +145,7 @@ fn what_was_removed_while_nobody_looked_is_put_back_at_the_start() {
 
 #[test]
 fn what_was_put_right_while_nobody_looked_or_by_another_rule_is_in_sync_again() {
-    let (dir, kube, engine) = stage();
-    rule(&engine, &kube, &json!({"template": BY_URI}));
-    version(&engine, "iris", 1, "registry/iris:1");
-    promote(&engine, "iris", 1);
-    expect(&engine, "iris", &[(1, "active")]);
+    let (dir, kube, engine) = deployed(&json!({"template": BY_URI}));
     kube.kubectl(&["set", "image", "deployment/iris-production", "model=registry/other:9"]);
     becomes(&engine, "changed");
     assert_eq!(engine.stop(), Some(0));
@@ -178,11 +170,7 @@ fn what_was_put_right_while_nobody_looked_or_by_another_rule_is_in_sync_again() 
 
 #[test]
 fn what_somebody_removed_comes_back_when_the_task_is_done_again() {
-    let (_dir, kube, engine) = stage();
-    rule(&engine, &kube, &json!({"template": BY_URI}));
-    version(&engine, "iris", 1, "registry/iris:1");
-    promote(&engine, "iris", 1);
-    expect(&engine, "iris", &[(1, "active")]);
+    let (_dir, kube, engine) = deployed(&json!({"template": BY_URI}));
     kube.kubectl(&["delete", "deployment", "iris-production"]);
     one(&engine, "deployment.observed", |event| event["data"]["finding"] == "removed");
     becomes(&engine, "missing");
