@@ -10,8 +10,9 @@
 //! 1. The offsets of a partition's proposals grow, and may leave gaps; the append time never decreases.
 //! 2. [`Journal::claim`] fences: when it has returned, nothing that an earlier claim of the
 //!    partition appends or commits can become visible, and what it had left open is decided.
-//! 3. The records and verdicts of one commit become visible together or never. Where a server can break that, no
-//!    verdict stays away but those that an event says by itself, and [`Journal::owed`] names them.
+//! 3. The records of one commit and its verdicts become visible together or never, but for verdicts that an event says
+//!    by itself: they may follow it. Where they can stay away, only those of the last commit do, and [`Journal::owed`]
+//!    names them.
 //! 4. [`Journal::records`] shows committed records only, in one order that is the same for everybody
 //!    and never changes. A record may be there twice; **rule R** tells, and every reader applies it.
 //! 5. A commit that failed with [`AppendError::Unknown`] may or may not become visible, until the

@@ -1,7 +1,7 @@
 //! The journal on Kafka: three topics, a transactional producer for each partition, and many instances.
 //!
 //! ```text
-//!  propose ─▶ PREFIX.proposals ─▶ arbiter ─▶ append, commit (one transaction) ─▶ PREFIX.journal, PREFIX.verdicts
+//!  propose ─▶ PREFIX.proposals ─▶ arbiter ─▶ append, commit (a transaction) ─▶ PREFIX.journal, PREFIX.verdicts
 //!                    └──────────────┴────── tail (all ends, in memory) ◀──────────────────┘
 //!                                           history (older messages, by offset)
 //! ```
@@ -12,6 +12,7 @@
 mod claim;
 mod codec;
 pub mod connect;
+mod delivery;
 pub mod derived;
 mod ends;
 mod history;
@@ -40,6 +41,7 @@ use rdkafka::types::RDKafkaErrorCode;
 
 use claim::KafkaClaim;
 use connect::{ASK_MAX, Connection, Topic, number};
+use delivery::Teller;
 use ends::Ends;
 use history::History;
 use owners::Owners;
@@ -97,6 +99,7 @@ pub struct KafkaJournal {
     partitions: u32,
     proposals: String,
     proposer: FutureProducer,
+    teller: Arc<Teller>,
     history: Arc<History>,
     tail: Arc<Tail>,
     index: Arc<Index>,
@@ -146,6 +149,7 @@ impl KafkaJournal {
             partitions,
             proposals: connection.topic(Topic::Proposals),
             proposer: connection.proposer()?,
+            teller: claim::teller(&connection)?,
             history,
             tail,
             index,
@@ -278,7 +282,7 @@ impl Journal for KafkaJournal {
     }
 
     fn claim(&self, partition: u32) -> Result<Box<dyn Claim>, ClaimError> {
-        Ok(Box::new(KafkaClaim::new(&self.connection, partition)?))
+        Ok(Box::new(KafkaClaim::new(&self.connection, partition, Arc::clone(&self.teller))?))
     }
 
     fn proposals(&self, partition: u32, from: u64, max: usize) -> Result<Vec<Queued>, ReadError> {

@@ -248,6 +248,21 @@ impl Connection {
         config.create()
     }
 
+    /// The producer that tells verdicts behind the commit of their events, until they are told or it is no more.
+    ///
+    /// # Errors
+    /// librdkafka's, about a setting.
+    pub fn teller<P, C>(&self, context: C) -> KafkaResult<P>
+    where
+        P: FromClientConfigAndContext<C>,
+        C: rdkafka::ClientContext,
+    {
+        let mut config = self.config("verdicts");
+        config.set("enable.idempotence", "true").set("acks", "all").set("linger.ms", "0");
+        config.set("message.timeout.ms", "0").set("message.max.bytes", MESSAGE_BYTES_MAX).set("compression.type", "lz4");
+        P::from_config_and_context(&config, context)
+    }
+
     /// A producer whose transactions fence those of any other with this id.
     ///
     /// # Errors

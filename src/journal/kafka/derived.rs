@@ -29,8 +29,9 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::{Header, OwnedHeaders};
 
 use super::connect::{Connection, Topic};
+use super::delivery::Outgoing;
 use super::history::History;
-use super::transaction::{Outgoing, Transactions};
+use super::transaction::Transactions;
 use crate::journal::publishing::{Publishing, State};
 use crate::journal::{AppendError, Journal, ReadError};
 pub use drive::Running;

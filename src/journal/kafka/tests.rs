@@ -9,11 +9,12 @@ use rdkafka::admin::AdminOptions;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
+use super::claim::{self, KafkaClaim};
 use super::connect::{Connection, Topic, number};
 use super::topics::{self, Shape, TopicsError};
 use super::{KafkaJournal, OpenError, codec};
 use crate::journal::suite::{Kit, eventually};
-use crate::journal::{Batch, Journal, suite};
+use crate::journal::{Batch, Claim, Journal, suite};
 
 /// The broker that `tests/run` starts.
 pub fn bootstrap() -> String {
@@ -235,6 +236,41 @@ fn a_verdict_that_stayed_away_is_owed_until_it_is_told() {
     claim.append(Batch { verdicts: owed, ..Batch::default() }).unwrap();
     claim.commit().unwrap();
     eventually("all is told", || journal.owed(0, &suite::fold(&journal, 0)).unwrap().is_empty());
+}
+
+#[test]
+fn who_dies_between_a_commit_and_its_verdicts_owes_them() {
+    let topics = Topics::made();
+    let journal = topics.open().unwrap();
+    let teller = claim::teller(&topics.connection).unwrap();
+    let mut all = Vec::new();
+    for round in 0..2 {
+        for n in 0..3 {
+            suite::propose(&journal, 0, suite::create(&suite::key_in(&journal, 0, round * 3 + n), &format!("{round}-{n}")));
+        }
+        let from = all.len() as u64;
+        let batch = suite::judge(&journal, 0, &journal.proposals(0, from, 10).unwrap());
+        assert_eq!(batch.records.len(), 3, "all are accepted");
+        all.extend(batch.verdicts.clone());
+        let head = batch.records[2].hash();
+        let mut claim = KafkaClaim::new(&topics.connection, 0, Arc::clone(&teller)).unwrap();
+        claim.append(batch).unwrap();
+        if round == 0 {
+            claim.commit().unwrap();
+            eventually("the first are told behind their events", || journal.verdicts(0, 0, 10).unwrap().items == all);
+        } else {
+            claim.commit_and_die();
+        }
+        eventually("the events are visible", || suite::fold(&journal, 0).last_hash() == head);
+    }
+    assert_eq!(journal.verdicts(0, 0, 10).unwrap().items, all[..3]);
+    let mut next = journal.claim(0).unwrap();
+    let owed = journal.owed(0, &suite::fold(&journal, 0)).unwrap();
+    assert_eq!(owed, all[3..]);
+    next.append(Batch { verdicts: owed, ..Batch::default() }).unwrap();
+    next.commit().unwrap();
+    eventually("all is told, in order", || journal.verdicts(0, 0, 10).unwrap().items == all);
+    assert_eq!(journal.owed(0, &suite::fold(&journal, 0)).unwrap(), []);
 }
 
 #[test]

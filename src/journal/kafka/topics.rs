@@ -1,6 +1,7 @@
 //! The topics: how they are made, and what is wrong with those that are there.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use annals_events::ledger;
@@ -9,7 +10,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 
-use super::claim::KafkaClaim;
+use super::claim::{self, KafkaClaim};
 use super::connect::{ASK_MAX, Connection, Topic, range};
 use crate::journal::{Batch, Claim, wall_clock};
 
@@ -206,7 +207,7 @@ pub async fn delete(connection: &Connection) -> Result<Vec<String>, TopicsError>
 /// Writes `journal.opened` where nothing was ever written.
 fn open_all(connection: &Connection, partitions: u32) -> Result<(), TopicsError> {
     let reader = connection.reader("opening", false)?;
-    let name = connection.topic(Topic::Journal);
+    let (name, teller) = (connection.topic(Topic::Journal), claim::teller(connection)?);
     for partition in 0..partitions {
         if range(&reader, &name, partition)?.1 > 0 {
             continue;
@@ -216,7 +217,7 @@ fn open_all(connection: &Connection, partitions: u32) -> Result<(), TopicsError>
             return Err(TopicsError::Emptied { topic: name, partition });
         }
         let opening = |why: String| TopicsError::Opening { partition, why };
-        let mut claim = KafkaClaim::new(connection, partition).map_err(|e| opening(e.to_string()))?;
+        let mut claim = KafkaClaim::new(connection, partition, Arc::clone(&teller)).map_err(|e| opening(e.to_string()))?;
         // whoever opened it in between was fenced, or has committed
         if range(&reader, &name, partition)?.1 > 0 {
             continue;
