@@ -119,7 +119,7 @@ fn survives(stage: &Stage, submission: &Submission) -> TestCaseResult {
         prop_assert_eq!(again.as_ref().map(Proposal::content_digest), Ok(proposal.content_digest()));
         prop_assert_eq!(again, Ok(proposal));
     }
-    let (verdict, record) = stage.ledger.overlay().judge(9, crate::time::Timestamp(0), submission);
+    let (verdict, record) = stage.ledger.clone().overlay().judge(9, crate::time::Timestamp(0), submission);
     let text = serde_json::to_string(&verdict).unwrap();
     prop_assert_eq!(serde_json::from_str::<crate::verdict::Verdict>(&text).unwrap(), verdict);
     if let Some(record) = record {

@@ -206,13 +206,15 @@ impl Ledger {
 
     /// Begins to judge a batch on top of this state.
     #[must_use]
-    pub fn overlay(&self) -> Overlay<'_> {
+    pub fn overlay(&mut self) -> Overlay<'_> {
+        self.window.index();
+        let base = &*self;
         Overlay {
-            base: self,
-            next_seq: self.rule.next_seq(),
-            last_hash: self.rule.last_hash(),
-            next_src: self.next_src(),
-            recorded: self.recorded,
+            base,
+            next_seq: base.rule.next_seq(),
+            last_hash: base.rule.last_hash(),
+            next_src: base.next_src(),
+            recorded: base.recorded,
             models: HashMap::new(),
             seen: HashMap::new(),
             accepted: Vec::new(),

@@ -183,9 +183,9 @@ pub(crate) fn check(given: &[Step], when: &Step, then: &Then) -> Stage {
 
 /// The same, judged on one overlay that nothing was read back into.
 fn in_one_batch(given: &[Step], when: &Step) -> (Verdict, Vec<Record>) {
-    let base = Stage::new();
-    let mut overlay = base.ledger.overlay();
+    let mut base = Stage::new();
     let mut records = base.records.clone();
+    let mut overlay = base.ledger.overlay();
     let mut last = None;
     for (nth, step) in given.iter().chain([when]).enumerate() {
         let src = u64::try_from(nth).unwrap();

@@ -54,7 +54,8 @@ pub fn id_digest(source: &str, id: &str) -> [u8; 16] {
 
 /// The last [`WINDOW_MAX`] accepted proposals of a partition.
 ///
-/// Each is kept once, in its order; the index holds half of the id, and only says where to look.
+/// Each is kept once, in its order; the index holds half of the id, and only says where to look. It is made when
+/// somebody is about to ask: a replay remembers millions of which nobody will.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(from = "VecDeque<Seen>")]
 pub(crate) struct Window {
@@ -63,6 +64,8 @@ pub(crate) struct Window {
     index: HashMap<u64, u32, BuildHasherDefault<Spread>>,
     /// The ordinal of the oldest one.
     oldest: u32,
+    /// How many of the newest the index does not have yet.
+    unindexed: usize,
 }
 
 impl Window {
@@ -70,15 +73,25 @@ impl Window {
         if self.order.len() == WINDOW_MAX
             && let Some(gone) = self.order.pop_front()
         {
-            // two ids may share a half: then the index is the younger one's
-            if self.index.get(&half(&gone.id)) == Some(&self.oldest) {
-                self.index.remove(&half(&gone.id));
+            if self.unindexed == WINDOW_MAX {
+                self.unindexed -= 1;
+            } else if self.index.get(&half(&gone.id)) == Some(&self.oldest) {
+                self.index.remove(&half(&gone.id)); // else it is the younger one's of two ids that share a half
             }
             self.oldest = self.oldest.wrapping_add(1);
         }
-        let ordinal = u32::try_from(self.order.len()).map_or(self.oldest, |n| self.oldest.wrapping_add(n));
-        self.index.insert(half(&seen.id), ordinal);
         self.order.push_back(seen);
+        self.unindexed += 1;
+    }
+
+    /// Makes ready for [`Window::find`], which finds what was remembered before.
+    pub(crate) fn index(&mut self) {
+        let from = self.order.len() - self.unindexed;
+        let ordinals = (0..).map(|n| self.oldest.wrapping_add(n));
+        for (seen, ordinal) in self.order.iter().zip(ordinals).skip(from) {
+            self.index.insert(half(&seen.id), ordinal);
+        }
+        self.unindexed = 0;
     }
 
     pub(crate) fn find(&self, id: &[u8; 16]) -> Option<&Seen> {
@@ -104,9 +117,7 @@ fn half(id: &[u8; 16]) -> u64 {
 
 impl From<VecDeque<Seen>> for Window {
     fn from(order: VecDeque<Seen>) -> Self {
-        let mut window = Self::default();
-        order.into_iter().for_each(|seen| window.remember(seen));
-        window
+        Self { unindexed: order.len(), order, ..Self::default() }
     }
 }
 
@@ -157,9 +168,29 @@ mod tests {
         let mut window = Window::default();
         let count = WINDOW_MAX as u64 + 10;
         (0..count).for_each(|n| window.remember(seen(n)));
+        window.index();
         assert!((0..10).all(|n| window.find(&seen(n).id).is_none()));
         assert!((10..count).all(|n| window.find(&seen(n).id) == Some(&seen(n))));
         assert_eq!(window.index.len(), WINDOW_MAX);
+    }
+
+    #[test]
+    fn it_finds_the_same_however_often_it_was_indexed() {
+        for every in [1, 2, 7, 50, WINDOW_MAX as u64, 3 * WINDOW_MAX as u64] {
+            let mut window = Window::default();
+            let count = 3 * WINDOW_MAX as u64 + 5;
+            for n in 0..count {
+                window.remember(seen(n));
+                if n % every == 0 {
+                    window.index();
+                }
+            }
+            window.index();
+            let oldest = count - WINDOW_MAX as u64;
+            assert!((0..oldest).all(|n| window.find(&seen(n).id).is_none()), "every {every}");
+            assert!((oldest..count).all(|n| window.find(&seen(n).id) == Some(&seen(n))), "every {every}");
+            assert_eq!(window.index.len(), WINDOW_MAX, "every {every}");
+        }
     }
 
     #[test]
@@ -170,6 +201,7 @@ mod tests {
         let mut window = Window::default();
         window.remember(a);
         window.remember(b);
+        window.index();
         assert_eq!((window.find(&a.id), window.find(&b.id)), (Some(&a), Some(&b)));
     }
 
@@ -178,8 +210,9 @@ mod tests {
         let mut window = Window::default();
         (0..100).for_each(|n| window.remember(seen(n)));
         let json = serde_json::to_string(&window).unwrap();
-        let back: Window = serde_json::from_str(&json).unwrap();
+        let mut back: Window = serde_json::from_str(&json).unwrap();
         assert_eq!(back, window);
+        back.index();
         assert!((0..100).all(|n| back.find(&seen(n).id) == Some(&seen(n))));
     }
 }

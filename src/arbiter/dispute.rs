@@ -43,7 +43,7 @@ impl Arbiter {
         Ok(())
     }
 
-    fn would_decide(&self, view: &View<'_>, located: &Located) -> Result<bool, Trouble> {
+    fn would_decide(&mut self, view: &View<'_>, located: &Located) -> Result<bool, Trouble> {
         if view.kind == Kind::PartitionHalted {
             return Ok(true); // another owner has noticed what we have not: to stand still does no harm
         }

@@ -151,7 +151,7 @@ pub fn fold(journal: &dyn Journal, partition: u32) -> Ledger {
 
 /// What an arbiter would append for these proposals.
 pub fn judge(journal: &dyn Journal, partition: u32, queued: &[Queued]) -> Batch {
-    let ledger = fold(journal, partition);
+    let mut ledger = fold(journal, partition);
     let mut overlay = ledger.overlay();
     let mut batch = Batch::default();
     for proposal in queued {

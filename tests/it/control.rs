@@ -51,7 +51,8 @@ fn forge(data: &Path, partition: u64) -> (u64, String) {
         ],
         value: br#"{"artifact":{"uri":"file:///theirs.pkl"}}"#.to_vec(),
     };
-    let (verdict, record) = ledger.overlay().judge(1_000_000, Timestamp(ledger.recorded().0 + 1), &submission);
+    let at = Timestamp(ledger.recorded().0 + 1);
+    let (verdict, record) = ledger.overlay().judge(1_000_000, at, &submission);
     let record = record.unwrap_or_else(|| panic!("{verdict:?}"));
     let view = record.view().unwrap();
     let sql = format!("INSERT INTO records_{partition} VALUES (?1, ?2, ?3, ?4, ?5)");

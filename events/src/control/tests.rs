@@ -111,10 +111,10 @@ fn behind_an_import_offsets_begin_anew_and_ids_do_not() {
     let continuing = stage.ledger.continuing(0, ADA);
     take(&mut stage, &continuing);
     assert_eq!((stage.ledger.generation(), stage.ledger.next_src(), stage.ledger.last_src()), (2, 0, None));
-    let judge = |stage: &Stage, step: &Step| stage.ledger.overlay().judge(0, Timestamp(NOON), &step.submission(0));
-    let (verdict, _) = judge(&stage, &registered('a').id("once"));
+    let judge = |stage: &mut Stage, step: &Step| stage.ledger.overlay().judge(0, Timestamp(NOON), &step.submission(0));
+    let (verdict, _) = judge(&mut stage, &registered('a').id("once"));
     assert!(matches!(verdict.outcome, Outcome::Duplicate(Place { seq: 1, .. })), "{verdict:?}");
-    let (_, record) = judge(&stage, &promoted("9", "dev").id("bad"));
+    let (_, record) = judge(&mut stage, &promoted("9", "dev").id("bad"));
     let record = record.unwrap();
     assert_eq!((record.view().unwrap().src, record.view().unwrap().id), (Some(0), "refused-0-g2-0"));
     take(&mut stage, &record);

@@ -54,7 +54,7 @@ impl Journal {
             value: data.to_string().into_bytes(),
         };
         let at = Timestamp(START + i64::try_from(self.proposals).unwrap() * MINUTE);
-        let ledger = &self.ledgers[partition as usize];
+        let ledger = &mut self.ledgers[partition as usize];
         let (verdict, record) = ledger.overlay().judge(self.proposals, at, &submission);
         record.into_iter().for_each(|record| self.append(partition, record));
         verdict.outcome

@@ -132,9 +132,10 @@ fn forge(world: &mut World) -> (bool, Record) {
         ledger.apply(record).expect("the journal is good until now");
     }
     let from = ledger.last_src().map_or(0, |src| src + 1);
-    let later = |q: &Queued| Timestamp(q.at.max(ledger.recorded()).0 + 1);
+    let recorded = ledger.recorded();
+    let later = |q: &Queued| Timestamp(q.at.max(recorded).0 + 1);
     let pending: Vec<_> = proposals.iter().filter(|q| q.src >= from).collect();
-    let decided = |at: &dyn Fn(&Queued) -> Timestamp| {
+    let mut decided = |at: &dyn Fn(&Queued) -> Timestamp| {
         pending.iter().find_map(|q| {
             let (_, right) = ledger.overlay().judge(q.src, q.at, &q.submission);
             right.and_then(|_| ledger.overlay().judge(q.src, at(q), &q.submission).1)
@@ -149,7 +150,7 @@ fn forge(world: &mut World) -> (bool, Record) {
     }
     let last = proposals.last().map_or(0, |q| q.src);
     let src = if choice == 3 { last + 5 } else { world.dice.roll() % (last + 1) };
-    let record = ledger.overlay().judge(src, ledger.recorded(), &unasked(partitions)).1;
+    let record = ledger.overlay().judge(src, recorded, &unasked(partitions)).1;
     (false, record.expect("a new model may always be created"))
 }
 

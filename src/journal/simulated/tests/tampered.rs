@@ -46,7 +46,7 @@ fn a_record_dropped_doubled_swapped_edited_or_added_is_rejected() {
     rejected(Check::Stream, |h, _| {
         // one event more than was decided, well formed and well chained
         let (proposals, last) = (h.partitions[0].proposals.clone(), h.partitions[0].proposals.last().map_or(0, |q| q.src));
-        let expected = oracle(0, 1, &proposals);
+        let mut expected = oracle(0, 1, &proposals);
         let next = proposals.iter().find_map(|q| {
             let mut other = q.submission.clone();
             other.headers.iter_mut().filter(|(name, _)| name == "ce_id").for_each(|(_, id)| *id = b"more".to_vec());
